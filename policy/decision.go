@@ -62,7 +62,7 @@ const (
 	MaskConstant MaskKind = "constant"
 	MaskHash     MaskKind = "hash"
 	MaskRegex    MaskKind = "regex"
-	MaskRound    MaskKind = "round" // numbers
+	MaskRound    MaskKind = "round"    // numbers
 	MaskTruncate MaskKind = "truncate" // dates and times
 )
 

@@ -1,0 +1,110 @@
+/*
+ * portcullis.h: what the files of the shim share.
+ */
+#ifndef PORTCULLIS_H
+#define PORTCULLIS_H
+
+#include "postgres.h"
+#include "fmgr.h"
+#include "executor/execdesc.h"
+#include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
+#include "storage/latch.h"
+#include "utils/relcache.h"
+
+#include "../../engine/engine.h"
+
+/* ---- portcullis.c: GUCs (each documented in docs/configuration.md) ---- */
+extern bool pc_preloaded;		/* loaded by shared_preload_libraries */
+extern char *pc_guc_database;	/* portcullis.database, default immuta */
+extern char *pc_guc_key_file;	/* portcullis.key_file */
+extern char *pc_guc_ca_file;	/* portcullis.service_ca_file */
+extern char *pc_guc_file_folder;	/* portcullis.file_folder */
+extern char *pc_guc_node_name;	/* portcullis.node_name */
+extern int	pc_guc_block_size_kb;	/* portcullis.block_size */
+extern int	pc_guc_idle_timeout_s;	/* portcullis.connection_idle_timeout */
+extern int	pc_guc_max_abandoned;	/* portcullis.max_abandoned_connections */
+extern int	pc_guc_login_timeout_ms;	/* portcullis.login_check_timeout */
+extern bool pc_guc_allow_hold;	/* portcullis.allow_hold_cursors */
+extern char *pc_guc_impersonation_iamid;	/* immuta.impersonation_iamid */
+extern char *pc_guc_impersonation_userid;	/* immuta.impersonation_userid */
+
+/* ---- loader.c: the Go library in this backend ---- */
+
+/* The library's functions, by the names of engine.h without pc_. */
+typedef struct pc_library pc_library;	/* defined in loader.h: one pointer a function */
+
+/* Loads the library at first need; ereports on failure. */
+extern const pc_library *pc_engine(void);
+
+/* True once pc_engine has succeeded in this process. */
+extern bool pc_engine_loaded(void);
+
+/*
+ * Waits until the library's eventfd is signalled, serving interrupts and
+ * noticing a client that went away.  Returns after at most timeout_ms
+ * (-1: no limit); false on timeout.
+ */
+extern bool pc_wait_progress(long timeout_ms, uint32 wait_event);
+
+/* ereport(ERROR) with what err says; frees err. */
+extern void pc_throw(pc_error *err) pg_attribute_noreturn();
+
+/* Waits for a ticket and returns its rows (caller: rows_free), or throws; cancels it on any error. */
+extern void pc_ticket_rows(uint64_t ticket, pc_rows *rows);
+
+/* ---- session.c: who this session is ---- */
+
+/* Governed: session_user is neither a superuser nor an explicit member of portcullis_exempt. */
+extern bool pc_session_governed(void);
+
+/* Fills *s for the current session, from shared memory and GUCs; strings live in CurrentMemoryContext. */
+extern void pc_session_fill(pc_session *s);
+
+/* ---- govern.c: decisions of the statements now running ---- */
+
+/* What a scan needs from its statement. */
+typedef struct pc_scan_grant
+{
+	uint64_t	decision;		/* 0: ungoverned session */
+	int64_t		query_id;
+	struct pc_frame *frame;		/* of the statement, NULL where nothing is to be audited */
+} pc_scan_grant;
+
+/*
+ * Called by BeginForeignScan.  In a governed session: the decision that
+ * ExecutorStart of this very statement made for the relation, or an error.
+ */
+extern void pc_govern_scan(EState *estate, Relation rel, const char *data_source, pc_scan_grant *grant);
+
+/* Called by BeginForeignScan once the scan exists: it will be named in the intent record. */
+extern void pc_govern_scan_begun(struct pc_frame *frame, uint64_t scan);
+
+/*
+ * Called before the first block's rows are handed on, and for every block:
+ * waits until the intent is durable, and checks that the decision still holds.
+ * Both are a few instructions when there is nothing to do.
+ */
+extern void pc_govern_block(struct pc_frame *frame);
+
+/* Called by EndForeignScan with what the scan brought. */
+extern void pc_govern_scan_ended(struct pc_frame *frame, const pc_scan_stats *stats);
+
+/* Peek for planning: is this column masked or the answer unknown?  Never asks the service. */
+extern bool pc_govern_in_planning(Oid relid);
+
+/* ---- fdw.c ---- */
+extern bool pc_is_our_relation(Oid relid);	/* a foreign table of our wrapper */
+extern char *pc_relation_data_source(Oid relid);	/* its data_source option or NULL */
+extern List *pc_plan_relations(PlannedStmt *stmt);	/* OIDs of our foreign tables scanned by the plan */
+
+/* Facts for the library about a table, a source; palloc'd in CurrentMemoryContext. */
+extern pc_table *pc_describe_table(Oid relid);
+extern pc_source *pc_describe_source(Oid serverid, Oid userid);
+
+/* ---- hooks, installed by _PG_init when preloaded ---- */
+extern void pc_govern_init(void);	/* planner, ExecutorStart/Run/End, ProcessUtility, ClientAuthentication */
+extern void pc_shmem_init(void);	/* shmem request and startup hooks, workers */
+extern void pc_fdw_init(void);		/* transaction callbacks, exit callbacks */
+
+#endif
