@@ -10,6 +10,7 @@
 #include "nodes/execnodes.h"
 #include "nodes/pathnodes.h"
 #include "storage/latch.h"
+#include "utils/guc.h"
 #include "utils/relcache.h"
 
 #include "../../engine/engine.h"
@@ -28,6 +29,13 @@ extern int	pc_guc_login_timeout_ms;	/* portcullis.login_check_timeout */
 extern bool pc_guc_allow_hold;	/* portcullis.allow_hold_cursors */
 extern char *pc_guc_impersonation_iamid;	/* immuta.impersonation_iamid */
 extern char *pc_guc_impersonation_userid;	/* immuta.impersonation_userid */
+extern char *pc_guc_node_binary;	/* portcullis.node_binary: SIGHUP, superuser only; default portcullis = beside
+									 * the module (pkglibdir), else on PATH */
+extern int	pc_guc_audit_ring_kb;	/* portcullis.audit_ring: postmaster, default 1024, 64 .. 1048576, GUC_UNIT_KB */
+extern int	pc_guc_audit_spool_mb;	/* portcullis.audit_spool_limit: SIGHUP, default 1024, 16 .., GUC_UNIT_MB */
+extern int	pc_guc_audit_quota_mb;	/* portcullis.audit_quota: unshipped records of one role, SIGHUP, default 64,
+									 * 0 = none, GUC_UNIT_MB */
+extern bool pc_guc_audit_exempt;	/* portcullis.audit_exempt: SIGHUP, default on */
 
 /* ---- loader.c: the Go library in this backend ---- */
 
@@ -57,6 +65,12 @@ extern void pc_ticket_rows(uint64_t ticket, pc_rows *rows);
 
 /* Governed: session_user is neither a superuser nor an explicit member of portcullis_exempt. */
 extern bool pc_session_governed(void);
+
+/* Hooks of immuta.impersonation_iamid and immuta.impersonation_userid: they count only when set by SET. */
+extern bool pc_impersonation_iamid_check(char **newval, void **extra, GucSource source);
+extern void pc_impersonation_iamid_assign(const char *newval, void *extra);
+extern bool pc_impersonation_userid_check(char **newval, void **extra, GucSource source);
+extern void pc_impersonation_userid_assign(const char *newval, void *extra);
 
 /* Fills *s for the current session, from shared memory and GUCs; strings live in CurrentMemoryContext. */
 extern void pc_session_fill(pc_session *s);
