@@ -1,0 +1,215 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// MariaDBOptions says what kind of server is wanted.
+type MariaDBOptions struct {
+	Name string   // of its folder and log, default "mariadb"
+	Port int      // 0: a free one
+	Args []string // further arguments of mariadbd
+}
+
+// MariaDB is a running server.
+type MariaDB struct {
+	Host     string
+	Port     int
+	Socket   string
+	User     string // root, may log in over TCP from loopback too
+	Password string
+	Log      string // path
+
+	env  *Env
+	name string
+	dir  string
+	as   account
+	proc *process
+}
+
+// StartMariaDB starts a server that ends with the test.
+func StartMariaDB(tb testing.TB, o MariaDBOptions) *MariaDB {
+	tb.Helper()
+	m, err := ForTest(tb).StartMariaDB(tb.Context(), o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return m
+}
+
+// StartMariaDB makes a data folder and starts a server on it.
+func (e *Env) StartMariaDB(ctx context.Context, o MariaDBOptions) (*MariaDB, error) {
+	if o.Name == "" {
+		o.Name = "mariadb"
+	}
+	as, err := serverAccount("mysql")
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(e.Dir, o.Name)
+	m := &MariaDB{
+		Host: Loopback, User: "root", Socket: filepath.Join(dir, "sock"), Log: filepath.Join(e.Dir, o.Name+".log"),
+		env: e, name: o.Name, dir: dir, as: as,
+	}
+	if err := as.mkdir(dir); err != nil {
+		return nil, err
+	}
+	if err := m.install(ctx); err != nil {
+		return nil, err
+	}
+	e.onStop(m.Stop)
+	if err := m.startOnFreePort(ctx, o); err != nil {
+		return nil, err
+	}
+	return m, m.secure(ctx)
+}
+
+// smallServer keeps the files and buffers of a sample server small.
+var smallServer = []string{"--innodb-log-file-size=16M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"}
+
+func (m *MariaDB) install(ctx context.Context) error {
+	program, err := systemProgram("mariadb-install-db")
+	if err != nil {
+		return err
+	}
+	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"),
+		"--auth-root-authentication-method=normal", "--skip-test-db"}, smallServer...)
+	return run(m.as.command(ctx, m.dir, program, args...))
+}
+
+func (m *MariaDB) startOnFreePort(ctx context.Context, o MariaDBOptions) (err error) {
+	for range 5 {
+		m.Port = o.Port
+		if o.Port == 0 {
+			if m.Port, err = FreePort(); err != nil {
+				return err
+			}
+		}
+		if err = m.startup(ctx, o.Args); err == nil || o.Port != 0 || !strings.Contains(tail(m.Log, 2000), "Address already in use") {
+			return err
+		}
+	}
+	return err
+}
+
+func (m *MariaDB) startup(ctx context.Context, extra []string) error {
+	program, err := systemProgram("mariadbd")
+	if err != nil {
+		return err
+	}
+	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"), "--port=" + strconv.Itoa(m.Port),
+		"--bind-address=" + m.Host, "--socket=" + m.Socket, "--pid-file=" + filepath.Join(m.dir, "pid"),
+		"--character-set-server=utf8mb4", "--skip-name-resolve", "--local-infile=1"}, smallServer...)
+	proc, err := m.env.start(m.as.command(context.Background(), m.dir, program, append(args, extra...)...), m.name, syscall.SIGTERM)
+	if err != nil {
+		return err
+	}
+	m.proc = proc
+	return m.waitReady(ctx)
+}
+
+func (m *MariaDB) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		err := m.Exec(ctx, "", "SELECT 1")
+		if err == nil {
+			return nil
+		}
+		if m.proc.ended() {
+			return fmt.Errorf("MariaDB did not start:\n%s", tail(m.Log, 4000))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("MariaDB does not answer: %w\n%s", err, tail(m.Log, 4000))
+		case <-m.proc.done:
+		case <-time.After(50 * time.Millisecond): // nothing signals readiness without systemd
+		}
+	}
+}
+
+// secure gives root a password from everywhere on loopback and removes the
+// anonymous accounts.
+func (m *MariaDB) secure(ctx context.Context) error {
+	password := Password()
+	err := m.Exec(ctx, "mysql", fmt.Sprintf(`DELETE FROM global_priv WHERE User = '' OR Host NOT IN ('localhost');
+		FLUSH PRIVILEGES;
+		CREATE USER root@'127.0.0.1' IDENTIFIED BY '%[1]s';
+		GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;
+		ALTER USER root@localhost IDENTIFIED BY '%[1]s';`, password))
+	m.Password = password
+	return err
+}
+
+// Exec runs statements as root; database may be empty.
+func (m *MariaDB) Exec(ctx context.Context, database, sql string) error {
+	_, err := m.Query(ctx, database, sql)
+	return err
+}
+
+// Query runs statements as root and returns what the client prints: rows as
+// lines, columns separated by tabs, no header.
+func (m *MariaDB) Query(ctx context.Context, database, sql string) (string, error) {
+	cmd, err := m.Command(ctx, database)
+	if err != nil {
+		return "", err
+	}
+	cmd.Stdin = strings.NewReader(sql)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("mariadb: %w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}
+
+// Command prepares the command line client, logged in as root; further
+// arguments and standard input are the caller's.
+func (m *MariaDB) Command(ctx context.Context, database string, args ...string) (*exec.Cmd, error) {
+	program, err := systemProgram("mariadb")
+	if err != nil {
+		return nil, err
+	}
+	all := append([]string{"--no-defaults", "--protocol=tcp", "--host=" + m.Host, "--port=" + strconv.Itoa(m.Port), "--user=" + m.User,
+		"--default-character-set=utf8mb4", "--batch", "--skip-column-names", "--local-infile=1"}, args...)
+	if m.Password == "" { // before it is secured only the socket's owner may come in
+		all[1] = "--socket=" + m.Socket
+	}
+	if database != "" {
+		all = append(all, database)
+	}
+	cmd := exec.CommandContext(ctx, program, all...)
+	cmd.Env = append(os.Environ(), "MYSQL_PWD="+m.Password)
+	return cmd, nil
+}
+
+// Stop stops the server; its folder stays until the Env stops.
+func (m *MariaDB) Stop(ctx context.Context) error {
+	if m.proc == nil {
+		return nil
+	}
+	return m.proc.stop(ctx)
+}
+
+// systemProgram finds a program also where plain users' PATH does not look.
+func systemProgram(name string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path := filepath.Join(dir, name); fileExists(path) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not installed: run make deps", name)
+}
