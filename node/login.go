@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+const (
+	checkers   = 4           // login checks at once
+	maxChecks  = 1024        // waiting
+	refusalTTL = time.Second // of an answer that was not the service's
+	maxTTL     = time.Hour
+)
+
+// verdict is the answer about an account.
+type verdict struct {
+	OK     bool
+	Reason string
+	Hint   string
+	TTL    time.Duration // how long the worker may keep it
+}
+
+// checkQueue holds the roles to be checked, each once.
+type checkQueue struct {
+	mu      sync.Mutex
+	waiting map[string]bool
+	roles   chan string
+}
+
+func newCheckQueue() *checkQueue {
+	return &checkQueue{waiting: map[string]bool{}, roles: make(chan string, maxChecks)}
+}
+
+// put returns false if the queue is full.
+func (q *checkQueue) put(role string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiting[role] {
+		return true
+	}
+	select {
+	case q.roles <- role:
+		q.waiting[role] = true
+		return true
+	default:
+		return false
+	}
+}
+
+func (q *checkQueue) take(ctx context.Context) (string, error) {
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case role := <-q.roles:
+		q.mu.Lock()
+		delete(q.waiting, role) // a CHECK from now on wants a fresh answer
+		q.mu.Unlock()
+		return role, nil
+	}
+}
+
+func (s *session) answerChecks(ctx context.Context) error {
+	for {
+		role, err := s.checks.take(ctx)
+		if err != nil {
+			return err
+		}
+		v, err := s.check(ctx, role)
+		if err != nil {
+			s.fail("login check", err)
+			v = verdict{Reason: "the policy service cannot be asked about this account: " + err.Error(),
+				Hint: "try again; if it lasts, tell the administrator of this database", TTL: refusalTTL}
+		}
+		s.control.account(role, v)
+	}
+}
+
+func (s *session) check(ctx context.Context, role string) (verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.CheckLimit)
+	defer cancel()
+	answer := struct {
+		OK     *bool  `json:"ok"`
+		Reason string `json:"reason"`
+		Hint   string `json:"hint"`
+		TTLMS  int64  `json:"ttl_ms"`
+	}{}
+	ask := func(token string) error {
+		return s.client.call(ctx, "/v1/node/login", token, map[string]string{"node": s.cfg.node, "role": role}, &answer)
+	}
+	err := s.authorised(ctx, ask)
+	if isStatus(err, 401) { // the token just expired or was withdrawn: once more with the next
+		err = s.authorised(ctx, ask)
+	}
+	if err != nil {
+		return verdict{}, err
+	}
+	if answer.OK == nil {
+		return verdict{}, errors.New("the policy service's answer to a login check cannot be read")
+	}
+	ttl := time.Duration(max(0, min(answer.TTLMS, maxTTL.Milliseconds()))) * time.Millisecond
+	return verdict{OK: *answer.OK, Reason: answer.Reason, Hint: answer.Hint, TTL: ttl}, nil
+}
+
+// refuseChecks denies every login of a node that has no usable service.
+func (d *daemon) refuseChecks(ctx context.Context, reason, hint string) error {
+	for {
+		role, err := d.checks.take(ctx)
+		if err != nil {
+			return err
+		}
+		d.control.account(role, verdict{Reason: reason, Hint: hint, TTL: refusalTTL})
+	}
+}
