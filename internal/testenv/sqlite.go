@@ -39,10 +39,10 @@ func (e *Env) SQLiteFile(ctx context.Context, name, script string) (*SQLite, err
 		return nil, err
 	}
 	s := &SQLite{Folder: folder, Path: filepath.Join(folder, name)}
-	if _, err := s.Query(ctx, script); err != nil {
+	if err := os.WriteFile(s.Path, nil, 0o644); err != nil { // an empty file is an empty database
 		return nil, err
 	}
-	return s, os.Chmod(s.Path, 0o644)
+	return s, s.Exec(ctx, script)
 }
 
 // Exec runs statements and the shell's dot commands.

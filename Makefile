@@ -1,0 +1,80 @@
+# Portcullis: `make help` lists what there is. Everything is built into build/,
+# and started from a private PostgreSQL installation in build/pg, so checkouts
+# on one machine do not disturb each other.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+GO ?= go
+# The packaged PostgreSQL that `make install` installs into.
+PG_CONFIG ?= $(shell test -x /usr/lib/postgresql/15/bin/pg_config && echo /usr/lib/postgresql/15/bin/pg_config || echo pg_config)
+DESTDIR ?=
+# A checkout of another user is no reason to fail.
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
+
+build := build
+# Makes the private installation if need be and names its pg_config.
+tree_config = $(shell $(GO) run ./scripts/pgtree)
+# Packages that use neither a server nor a driver: also run under the race detector.
+pure := ./policy/... ./cache/... ./fdw/...
+
+.PHONY: help deps build install run stop show test bench check-memory lint clean engine shim program tools
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing (Debian packages, Go modules)
+	@scripts/deps.sh
+
+build: shim engine program ## build everything into build/
+
+engine:
+	@mkdir -p $(build)
+	engine/build.sh $(build)/portcullis_engine.so
+	install -m 755 $(build)/portcullis_engine.so "$$($(tree_config) --pkglibdir)/"
+
+shim:
+	$(MAKE) -C c/shim -s install PG_CONFIG="$(tree_config)" with_llvm=no
+
+program:
+	@mkdir -p $(build)
+	$(GO) build -o $(build)/portcullis ./cmd/portcullis
+	install -m 755 $(build)/portcullis "$$($(tree_config) --bindir)/"
+
+install: build ## install into the packaged PostgreSQL (DESTDIR is honoured)
+	$(MAKE) -C c/shim install PG_CONFIG="$(PG_CONFIG)" DESTDIR="$(DESTDIR)" with_llvm=no
+	install -d "$(DESTDIR)$$($(PG_CONFIG) --pkglibdir)" "$(DESTDIR)$$($(PG_CONFIG) --bindir)"
+	install -m 755 $(build)/portcullis_engine.so "$(DESTDIR)$$($(PG_CONFIG) --pkglibdir)/portcullis_engine.so"
+	install -m 755 $(build)/portcullis "$(DESTDIR)$$($(PG_CONFIG) --bindir)/portcullis"
+
+run: deps ## start everything with sample data and show who sees what
+	@$(MAKE) --no-print-directory build
+	@$(GO) run ./scripts/run up
+
+show: ## show again who sees what
+	@$(GO) run ./scripts/run show
+
+stop: ## stop what `make run` started; leaves nothing behind
+	@$(GO) run ./scripts/run stop
+
+tools:
+	@mkdir -p $(build)/tools
+	@cd scripts/tools && $(GO) build -o ../../$(build)/tools/ honnef.co/go/tools/cmd/staticcheck
+
+lint: shim tools ## formatting, vet, staticcheck, C warnings, stray paths
+	@scripts/lint.sh
+
+test: build lint ## everything; ends with the summary of go test
+	$(GO) test -race -count=1 -timeout 10m $(pure)
+	$(GO) test -count=1 -timeout 20m ./...
+
+bench: build ## measure against a C loop, postgres_fdw and a direct connection
+	@$(GO) run ./scripts/bench
+
+check-memory: build ## run the module under valgrind
+	@$(GO) run ./scripts/memcheck
+
+clean: ## remove what was built; `make stop` first
+	@$(GO) run ./scripts/run clean
+	-$(MAKE) -C c/shim -s clean PG_CONFIG="$(PG_CONFIG)" with_llvm=no
+	rm -rf $(build)
