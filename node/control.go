@@ -156,9 +156,9 @@ func (c *control) shipped(p place) {
 func (c *control) account(role string, v verdict) {
 	answer, reason := "ok", ""
 	if !v.OK {
-		answer, reason = "denied", oneLine(v.Reason)
+		answer, reason = "denied", oneLine(v.Reason, maxReason)
 		if v.Hint != "" {
-			reason += "\n" + oneLine(v.Hint)
+			reason += "\n" + oneLine(v.Hint, maxHint)
 		}
 	}
 	c.send("ACCOUNT", hexText(role), answer, strconv.FormatInt(v.TTL.Milliseconds(), 10), hexText(reason))
@@ -171,7 +171,7 @@ func (c *control) status(key, value string) {
 	c.told[key] = value
 	c.mu.Unlock()
 	if !same {
-		c.send("STATUS", key, hexText(oneLine(value)))
+		c.send("STATUS", key, hexText(oneLine(value, maxStatus)))
 	}
 }
 
@@ -191,21 +191,25 @@ func (c *control) send(fields ...string) {
 
 func hexText(s string) string { return hex.EncodeToString([]byte(s)) }
 
-// maxText bounds a reason or status value in bytes.
-const maxText = 1000
+// What the worker has room for, in bytes.
+const (
+	maxStatus = 500
+	maxReason = 600
+	maxHint   = 400
+)
 
-// oneLine makes text fit to be shown: valid UTF-8, no control characters, bounded.
-func oneLine(s string) string {
+// oneLine makes text fit to be shown: valid UTF-8, no control characters, at most limit bytes.
+func oneLine(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
-	if len(s) <= maxText {
+	if len(s) <= limit {
 		return s
 	}
-	cut := maxText
+	cut := limit - len("…")
 	for !utf8.RuneStart(s[cut]) {
 		cut--
 	}

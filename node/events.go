@@ -112,7 +112,7 @@ func (s *stream) take(line []byte) (renews bool, err error) {
 		s.control.account(e.Role, verdict{OK: e.OK, Reason: e.Reason, Hint: e.Hint, TTL: pushTTL(e.TTLMS)})
 	case "heartbeat":
 	default:
-		s.log.Warn("event of an unknown type, left out", "type", oneLine(e.Type))
+		s.log.Warn("event of an unknown type, left out", "type", oneLine(e.Type, maxStatus))
 		return false, nil
 	}
 	return s.versioned, nil

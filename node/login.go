@@ -49,25 +49,39 @@ func (q *checkQueue) put(role string) bool {
 	}
 }
 
-func (q *checkQueue) take(ctx context.Context) (string, error) {
+// take waits for a role. A role that came after a change of configuration is
+// left for the next session, which ends the wait with context.Canceled.
+func (q *checkQueue) take(ctx context.Context, changed <-chan struct{}) (string, error) {
 	select {
 	case <-ctx.Done():
 		return "", ctx.Err()
+	case <-changed:
+		return "", context.Canceled
 	case role := <-q.roles:
 		q.mu.Lock()
 		delete(q.waiting, role) // a CHECK from now on wants a fresh answer
 		q.mu.Unlock()
-		return role, nil
+		select {
+		case <-changed:
+			q.put(role)
+			return "", context.Canceled
+		default:
+			return role, nil
+		}
 	}
 }
 
 func (s *session) answerChecks(ctx context.Context) error {
 	for {
-		role, err := s.checks.take(ctx)
+		role, err := s.checks.take(ctx, s.changed)
 		if err != nil {
 			return err
 		}
 		v, err := s.check(ctx, role)
+		if ctx.Err() != nil {
+			s.checks.put(role)
+			return ctx.Err()
+		}
 		if err != nil {
 			s.fail("login check", err)
 			v = verdict{Reason: "the policy service cannot be asked about this account: " + err.Error(),
@@ -104,9 +118,9 @@ func (s *session) check(ctx context.Context, role string) (verdict, error) {
 }
 
 // refuseChecks denies every login of a node that has no usable service.
-func (d *daemon) refuseChecks(ctx context.Context, reason, hint string) error {
+func (d *daemon) refuseChecks(ctx context.Context, changed <-chan struct{}, reason, hint string) error {
 	for {
-		role, err := d.checks.take(ctx)
+		role, err := d.checks.take(ctx, changed)
 		if err != nil {
 			return err
 		}

@@ -101,9 +101,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		g.Go(func() error {
 			defer cancel()
 			if !configured {
-				return d.unconfigured(sctx)
+				return d.unconfigured(sctx, changed)
 			}
-			return d.session(sctx, cfg)
+			return d.session(sctx, cfg, changed)
 		})
 		g.Go(func() error {
 			defer cancel()
@@ -122,26 +122,26 @@ func (d *daemon) serve(ctx context.Context) error {
 
 // unconfigured gives the worker a moment to send its first CONFIG, then
 // refuses logins.
-func (d *daemon) unconfigured(ctx context.Context) error {
+func (d *daemon) unconfigured(ctx context.Context, changed <-chan struct{}) error {
 	if err := sleep(ctx, d.opts.CheckLimit/2, nil); err != nil {
 		return err
 	}
 	d.control.status("service", "not configured")
-	return d.refuseChecks(ctx, "this node has not been told its policy service yet", "the database of portcullis.database may lack the extension")
+	return d.refuseChecks(ctx, changed, "this node has not been told its policy service yet", "the database of portcullis.database may lack the extension")
 }
 
 // session serves one configuration until ctx ends; failures of the service
 // never end it.
-func (d *daemon) session(ctx context.Context, cfg config) error {
-	s := &session{daemon: d, cfg: cfg, tokens: newTokens(), log: d.opts.Log.With("node", cfg.node, "service", cfg.url)}
+func (d *daemon) session(ctx context.Context, cfg config, changed <-chan struct{}) error {
+	s := &session{daemon: d, cfg: cfg, changed: changed, tokens: newTokens(), log: d.opts.Log.With("node", cfg.node, "service", cfg.url)}
 	if cfg.url == "" {
 		s.report("service", "not configured")
-		return s.refuseChecks(ctx, "this node has no policy service", "an administrator sets it with immutasys.configure_service()")
+		return s.refuseChecks(ctx, changed, "this node has no policy service", "an administrator sets it with immutasys.configure_service()")
 	}
 	client, err := newClient(cfg.url, d.opts.CAFile, d.metrics)
 	if err != nil {
 		s.fail("service", err)
-		return s.refuseChecks(ctx, "the policy service of this node is not usable: "+err.Error(), "an administrator corrects it in immutasys.service_config")
+		return s.refuseChecks(ctx, changed, "the policy service of this node is not usable: "+err.Error(), "an administrator corrects it in immutasys.service_config")
 	}
 	defer client.close()
 	s.client = client
@@ -160,10 +160,11 @@ func (d *daemon) session(ctx context.Context, cfg config) error {
 // session is what belongs to one configuration.
 type session struct {
 	*daemon
-	cfg    config
-	client *client
-	tokens *tokens
-	log    *slog.Logger
+	cfg     config
+	changed <-chan struct{} // closed when another configuration came in
+	client  *client
+	tokens  *tokens
+	log     *slog.Logger
 }
 
 // report tells operators a fact (immutasys.status()).

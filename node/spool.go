@@ -191,7 +191,7 @@ func (s spool) refuse(r record, why string) error {
 	if err != nil {
 		return fmt.Errorf("put record aside: %w", err)
 	}
-	if _, err := fmt.Fprintf(f, "# %s\n%s\n", oneLine(why), r.line); err != nil {
+	if _, err := fmt.Fprintf(f, "# %s\n%s\n", oneLine(why, maxStatus), r.line); err != nil {
 		return errors.Join(fmt.Errorf("put record aside: %w", err), f.Close())
 	}
 	if err := f.Sync(); err != nil {
