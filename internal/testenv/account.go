@@ -77,6 +77,9 @@ func run(cmd *exec.Cmd) error {
 	return nil
 }
 
+// Reachable reports whether the servers' users can use dir.
+func Reachable(dir string) bool { return checkReachable(dir) == nil }
+
 // checkReachable reports why the servers' users could not use dir.
 func checkReachable(dir string) error {
 	a, err := serverAccount("postgres")
