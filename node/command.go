@@ -34,8 +34,6 @@ func Command(ctx context.Context, args []string, stderr io.Writer) error {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case opts.Spool == "":
 		return errors.New("--spool is needed")
-	case opts.KeyFile == "":
-		return errors.New("--key-file is needed")
 	case opts.Lease < 2*time.Second || opts.Lease > time.Minute:
 		return errors.New("--lease must lie between 2s and 1m: the service is heard once a second")
 	}

@@ -100,6 +100,9 @@ func (s *session) renewToken(ctx context.Context) (life time.Duration, err error
 	if s.cfg.sealed == "" {
 		return 0, errors.New("no API key: put one with immutasys.put_api_key()")
 	}
+	if s.opts.KeyFile == "" {
+		return 0, errors.New("no key file: set portcullis.key_file")
+	}
 	key, err := seal.Unseal(s.opts.KeyFile, s.cfg.sealed)
 	if err != nil {
 		return 0, fmt.Errorf("open the API key of immutasys.dbtoken: %w", err)
