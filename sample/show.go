@@ -1,0 +1,19 @@
+package sample
+
+// People are the sample people of state.yaml, and what to expect of each.
+var People = []struct{ Role, Sees string }{
+	{"ana", "safety: sees everything"},
+	{"ben", "operations: true values, but only the rows of his own regions"},
+	{"chloe", "research: every row, but masked values"},
+	{"dan", "not subscribed"},
+}
+
+// Questions are the queries that `make run` lets each of them type.
+var Questions = []struct{ Source, SQL string }{
+	{"PostgreSQL", `SELECT id, flight_date, origin_state, left(operator, 18) AS operator, cost_total
+  FROM birdstrikes WHERE cost_total > 400000 ORDER BY id LIMIT 4`},
+	{"MariaDB", `SELECT id, name, country, district, latitude, longitude
+  FROM cities WHERE name = 'Paris' ORDER BY id LIMIT 4`},
+	{"SQLite", `SELECT zip_code, city, county, state
+  FROM zipcodes WHERE city = 'Pasadena' ORDER BY zip_code LIMIT 4`},
+}
