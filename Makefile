@@ -26,15 +26,14 @@ help: ## this list
 deps: ## install what is missing (Debian packages, Go modules)
 	@scripts/deps.sh
 
-build: shim engine program ## build everything into build/
+build: shim program ## build everything into build/
 
 engine:
 	@mkdir -p $(build)
 	engine/build.sh $(build)/portcullis_engine.so
-	install -m 755 $(build)/portcullis_engine.so "$$($(tree_config) --pkglibdir)/"
 
-shim:
-	$(MAKE) -C c/shim -s install PG_CONFIG="$(tree_config)" with_llvm=no
+shim: engine
+	$(MAKE) -C c/shim -s install PG_CONFIG="$(tree_config)"
 
 program:
 	@mkdir -p $(build)
@@ -42,10 +41,9 @@ program:
 	install -m 755 $(build)/portcullis "$$($(tree_config) --bindir)/"
 
 install: build ## install into the packaged PostgreSQL (DESTDIR is honoured)
-	$(MAKE) -C c/shim install PG_CONFIG="$(PG_CONFIG)" DESTDIR="$(DESTDIR)" with_llvm=no
-	install -d "$(DESTDIR)$$($(PG_CONFIG) --pkglibdir)" "$(DESTDIR)$$($(PG_CONFIG) --bindir)"
-	install -m 755 $(build)/portcullis_engine.so "$(DESTDIR)$$($(PG_CONFIG) --pkglibdir)/portcullis_engine.so"
-	install -m 755 $(build)/portcullis "$(DESTDIR)$$($(PG_CONFIG) --bindir)/portcullis"
+	$(MAKE) -C c/shim install PG_CONFIG="$(PG_CONFIG)" DESTDIR="$(DESTDIR)"
+	install -d "$(DESTDIR)$$($(PG_CONFIG) --bindir)"
+	install -m 755 $(build)/portcullis "$(DESTDIR)$$($(PG_CONFIG) --bindir)/"
 
 run: deps ## start everything with sample data and show who sees what
 	@$(MAKE) --no-print-directory build
@@ -76,5 +74,5 @@ check-memory: build ## run the module under valgrind
 
 clean: ## remove what was built; `make stop` first
 	@$(GO) run ./scripts/run clean
-	-$(MAKE) -C c/shim -s clean PG_CONFIG="$(PG_CONFIG)" with_llvm=no
+	-@$(MAKE) -C c/shim -s clean PG_CONFIG="$(PG_CONFIG)"
 	rm -rf $(build)
