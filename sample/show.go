@@ -1,11 +1,14 @@
 package sample
 
 // People are the sample people of state.yaml, and what to expect of each.
-var People = []struct{ Role, Sees string }{
-	{"ana", "safety: sees everything"},
-	{"ben", "operations: true values, but only the rows of his own regions"},
-	{"chloe", "research: every row, but masked values"},
-	{"dan", "not subscribed"},
+var People = []struct {
+	Role, Sees string
+	Refused    bool
+}{
+	{"ana", "safety: sees everything", false},
+	{"ben", "operations: true values, but only the rows of his own regions", false},
+	{"chloe", "research: every row, but masked values", false},
+	{"dan", "not subscribed", true},
 }
 
 // Questions are the queries that `make run` lets each of them type.

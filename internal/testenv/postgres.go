@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,7 @@ type PostgresOptions struct {
 	Preload  string            // shared_preload_libraries
 	Settings map[string]string // postgresql.conf
 	Fsync    bool              // else fsync=off, as suits tests
+	Wrap     []string          // a program with arguments to run the server under (valgrind)
 }
 
 // Postgres is a running instance. Logins need the password, local ones too.
@@ -39,6 +41,7 @@ type Postgres struct {
 
 	env  *Env
 	name string
+	wrap []string
 	as   account
 	proc *process
 }
@@ -69,7 +72,7 @@ func (e *Env) StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, 
 	p := &Postgres{
 		Tree: tree, Host: Loopback, User: "postgres", Password: Password(),
 		DataDir: filepath.Join(e.Dir, o.Name), Log: filepath.Join(e.Dir, o.Name+".log"),
-		env: e, name: o.Name, as: as,
+		env: e, name: o.Name, as: as, wrap: o.Wrap,
 	}
 	if o.Preload != "" && !fileExists(filepath.Join(tree.Lib, o.Preload+".so")) {
 		return nil, fmt.Errorf("%s.so is not in %s: run make build", o.Preload, tree.Lib)
@@ -153,7 +156,8 @@ func (p *Postgres) startOnFreePort(ctx context.Context, port int) (err error) {
 }
 
 func (p *Postgres) startup(ctx context.Context) error {
-	cmd := p.as.command(context.Background(), p.DataDir, filepath.Join(p.Bin, "postgres"), "-D", p.DataDir, "-p", strconv.Itoa(p.Port))
+	line := append(slices.Clone(p.wrap), filepath.Join(p.Bin, "postgres"), "-D", p.DataDir, "-p", strconv.Itoa(p.Port))
+	cmd := p.as.command(context.Background(), p.DataDir, line[0], line[1:]...)
 	proc, err := p.env.start(cmd, p.name, syscall.SIGINT) // fast shutdown
 	if err != nil {
 		return err

@@ -1,0 +1,110 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Service is a running policy service.
+type Service struct {
+	URL        string
+	APIKeyFile string // an administrator's
+
+	env     *Env
+	program string
+	log     string
+	args    []string
+	environ []string
+	as      account
+	proc    *process
+}
+
+// Program is the portcullis binary that `make build` put into the tree.
+func (t Tree) Program() (string, error) {
+	program := filepath.Join(t.Bin, "portcullis")
+	if !fileExists(program) {
+		return "", fmt.Errorf("%s is missing: run make build", program)
+	}
+	return program, nil
+}
+
+// Apply makes the service equal to a state file.
+func (s *Service) Apply(ctx context.Context, file string) error {
+	cmd := exec.CommandContext(ctx, s.program, "apply", "-f", file)
+	cmd.Env = append(os.Environ(), "PORTCULLIS_URL="+s.URL, "PORTCULLIS_API_KEY_FILE="+s.APIKeyFile)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("portcullis apply: %w\n%s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func (s *Service) startup(ctx context.Context) error {
+	cmd := s.as.command(context.Background(), s.env.Dir, s.program, s.args...)
+	cmd.Env = append(cmd.Env, s.environ...)
+	proc, err := s.env.start(cmd, "service", syscall.SIGTERM)
+	if err != nil {
+		return err
+	}
+	s.proc, s.log = proc, proc.log
+	return s.waitReady(ctx)
+}
+
+func (s *Service) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		err := healthy(ctx, s.URL)
+		if err == nil {
+			return nil
+		}
+		if s.proc.ended() {
+			return fmt.Errorf("the policy service did not start:\n%s", tail(s.log, 4000))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the policy service does not answer: %w\n%s", err, tail(s.log, 4000))
+		case <-s.proc.done:
+		case <-time.After(30 * time.Millisecond):
+		}
+	}
+}
+
+func healthy(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, res.Status)
+	}
+	return nil
+}
+
+// Stop stops the service; Start brings it back on the same port.
+func (s *Service) Stop(ctx context.Context) error {
+	if s.proc == nil {
+		return nil
+	}
+	return s.proc.stop(ctx)
+}
+
+// Start starts a stopped service.
+func (s *Service) Start(ctx context.Context) error { return s.startup(ctx) }
+
+func loopbackURL(port int) string {
+	return "http://" + net.JoinHostPort(Loopback, strconv.Itoa(port))
+}

@@ -1,0 +1,97 @@
+// Command memcheck is behind `make check-memory`: it runs an instance with the
+// extension under valgrind, lets it read from three sources, fail, be
+// cancelled and exit in mid-fetch, and reports what touches our code.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"portcullis.dev/portcullis/internal/testenv"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := check(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "check-memory:", err)
+		os.Exit(1)
+	}
+}
+
+func check(ctx context.Context) (err error) {
+	env, err := testenv.New(testenv.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, env.LogTails(3000))
+		}
+		err = errors.Join(err, env.Stop(context.WithoutCancel(ctx)))
+	}()
+	valgrind, err := exec.LookPath("valgrind")
+	if err != nil {
+		return errors.New("valgrind is not installed: run make deps")
+	}
+	reports := filepath.Join(env.Dir, "reports")
+	if err := os.Mkdir(reports, 0o777); err != nil {
+		return err
+	}
+	if err := os.Chmod(reports, 0o777); err != nil { // the server's user writes there
+		return err
+	}
+	folder, err := env.FileFolder()
+	if err != nil {
+		return err
+	}
+	fmt.Println("Starting an instance under valgrind and three sources …")
+	engine, err := env.StartPostgres(ctx, testenv.PostgresOptions{Name: "engine", Preload: "portcullis",
+		Settings: map[string]string{"portcullis.file_folder": folder, "autovacuum": "off"},
+		// Go's own threads and stacks look like undefined values to memcheck; what counts here is addresses.
+		Wrap: []string{valgrind, "--quiet", "--trace-children=yes", "--trace-children-skip=*/portcullis", "--undef-value-errors=no",
+			"--leak-check=no", "--log-file=" + filepath.Join(reports, "%p")}})
+	if err != nil {
+		return err
+	}
+	if err := use(ctx, env, engine); err != nil {
+		return err
+	}
+	if err := engine.Stop(ctx); err != nil {
+		return err
+	}
+	return judge(reports)
+}
+
+// judge fails on every report with a frame of ours.
+func judge(reports string) error {
+	names, err := filepath.Glob(filepath.Join(reports, "*"))
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		for _, report := range strings.Split(string(b), "== \n") {
+			if strings.Contains(report, "portcullis") {
+				fmt.Println(report)
+				found++
+			}
+		}
+	}
+	if found > 0 {
+		return fmt.Errorf("%d reports name our code", found)
+	}
+	fmt.Printf("No invalid access in %d processes.\n", len(names))
+	return nil
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"portcullis.dev/portcullis/internal/testenv"
+)
+
+const (
+	wantedPort        = 5432
+	wantedServicePort = 8080
+)
+
+// startAll starts everything and writes .run/env last.
+func startAll(ctx context.Context, l layout) (v vars, err error) {
+	if err := os.MkdirAll(l.run, 0o755); err != nil {
+		return nil, err
+	}
+	e, err := testenv.New(testenv.Options{Dir: l.servers, Detach: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, e.LogTails(2000))
+		}
+	}()
+	var engine *testenv.Engine
+	if err := step("Starting PostgreSQL with the extension, and the policy service", func() (err error) {
+		engine, err = startEngine(ctx, e)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	var remote *remotes
+	if err := step("Starting three remote databases and loading sample data", func() (err error) {
+		remote, err = startRemotes(ctx, e, l.data)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	passwords, err := writePasswords(l, engine)
+	if err != nil {
+		return nil, err
+	}
+	state, err := writeState(l, remote)
+	if err != nil {
+		return nil, err
+	}
+	if err := step("Applying the people, sources and policies of sample/state.yaml", func() error {
+		return engine.Service.Apply(ctx, state)
+	}); err != nil {
+		return nil, err
+	}
+	v = settings(l, engine, remote)
+	if err := writePassFile(l, engine, passwords); err != nil {
+		return nil, err
+	}
+	return v, v.write(l.env())
+}
+
+func startEngine(ctx context.Context, e *testenv.Env) (*testenv.Engine, error) {
+	port, err := testenv.PortFrom(wantedPort)
+	if err != nil {
+		return nil, err
+	}
+	servicePort, err := testenv.PortFrom(wantedServicePort)
+	if err != nil {
+		return nil, err
+	}
+	return e.StartEngine(ctx, testenv.EngineOptions{Port: port, ServicePort: servicePort, Fsync: true})
+}
+
+func (l layout) passwords() string      { return filepath.Join(l.run, "passwords") }
+func (l layout) readerPassword() string { return filepath.Join(l.passwords(), reader) }
+
+// writePasswords draws a password for each sample person, in a file of its
+// own, as the state file wants it.
+func writePasswords(l layout, engine *testenv.Engine) (map[string]string, error) {
+	if err := os.MkdirAll(l.passwords(), 0o700); err != nil {
+		return nil, err
+	}
+	passwords := map[string]string{engine.User: engine.Password}
+	for _, role := range roles() {
+		passwords[role] = testenv.Password()
+		if err := os.WriteFile(filepath.Join(l.passwords(), role), []byte(passwords[role]), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return passwords, nil
+}
+
+// writeState fills the ports and files into sample/state.yaml.
+func writeState(l layout, r *remotes) (string, error) {
+	if err := os.WriteFile(l.readerPassword(), []byte(r.readerPassword), 0o600); err != nil {
+		return "", err
+	}
+	template, err := os.ReadFile(filepath.Join(l.root, "sample", "state.yaml"))
+	if err != nil {
+		return "", err
+	}
+	text := strings.NewReplacer(
+		"${AVIATION_PORT}", strconv.Itoa(r.postgres.Port),
+		"${GEO_PORT}", strconv.Itoa(r.mariadb.Port),
+		"${PLACES_FILE}", r.sqlite.Path,
+		"${READER_PASSWORD_FILE}", l.readerPassword(),
+		"${PASSWORDS}", l.passwords(),
+	).Replace(string(template))
+	file := filepath.Join(l.run, "state.yaml")
+	return file, os.WriteFile(file, []byte(text), 0o600)
+}
+
+// writePassFile makes what PGPASSFILE names: the sample people, the
+// administrator and the remote PostgreSQL's reader.
+func writePassFile(l layout, engine *testenv.Engine, passwords map[string]string) error {
+	var b strings.Builder
+	for _, role := range append(roles(), engine.User) {
+		fmt.Fprintf(&b, "%s:%d:*:%s:%s\n", engine.Host, engine.Port, role, passwords[role])
+	}
+	return os.WriteFile(l.passFile(), []byte(b.String()), 0o600)
+}
+
+func settings(l layout, engine *testenv.Engine, r *remotes) vars {
+	var v vars
+	v.set("PGHOST", engine.Host)
+	v.set("PGPORT", strconv.Itoa(engine.Port))
+	v.set("PGDATABASE", testenv.EngineDatabase)
+	v.set("PGPASSFILE", l.passFile())
+	v.set("PORTCULLIS_URL", engine.Service.URL)
+	v.set("PORTCULLIS_API_KEY_FILE", engine.Service.APIKeyFile)
+	v.set("PORTCULLIS_ADMIN", engine.User)
+	v.set("SAMPLE_STATE", filepath.Join(l.run, "state.yaml"))
+	v.set("SAMPLE_PEOPLE", strings.Join(roles(), " "))
+	v.set("SAMPLE_READER", reader)
+	v.set("SAMPLE_READER_PASSWORD_FILE", l.readerPassword())
+	v.set("SAMPLE_PGHOST", r.postgres.Host)
+	v.set("SAMPLE_PGPORT", strconv.Itoa(r.postgres.Port))
+	v.set("SAMPLE_PGDATABASE", "aviation")
+	v.set("SAMPLE_MARIADB_HOST", r.mariadb.Host)
+	v.set("SAMPLE_MARIADB_PORT", strconv.Itoa(r.mariadb.Port))
+	v.set("SAMPLE_MARIADB_DATABASE", "geo")
+	v.set("SAMPLE_SQLITE", r.sqlite.Path)
+	return v
+}
