@@ -1,0 +1,162 @@
+package fdw
+
+import (
+	"context"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Exactness says whether and how a source may compute a condition.
+type Exactness int
+
+// The answers, from worst to best.
+const (
+	// No: it stays here.
+	No Exactness = iota
+	// Guarded: exact, but it may fail on a row or is costly, so it may only
+	// see rows that the row filter lets through (POLICY.md, "Remote
+	// statements").
+	Guarded
+	// Total: exact and it cannot fail on any row.
+	Total
+)
+
+// Dialect is what is known of one kind of source. It never talks to it.
+type Dialect interface {
+	// Name is postgres, mariadb or sqlite.
+	Name() string
+
+	// Options are the options that may be set on objects of this dialect.
+	Options() OptionSet
+
+	// Connection turns the options of a server and user mapping into
+	// connection attributes and the statements that prepare a session.
+	Connection(server, mapping map[string]string, env Env) (*Connection, error)
+
+	// Transfer says how a column is fetched so that its exact value arrives.
+	Transfer(c *TableColumn) (Transfer, error)
+
+	// Exact says whether the source computes e exactly as PostgreSQL would,
+	// and if not why.
+	Exact(e Expr, t *Table, f *Facts) (Exactness, string)
+
+	// Print writes a condition that Exact accepted.
+	Print(e Expr, t *Table, f *Facts, w *SQLWriter) error
+
+	// Quote makes an identifier of the source; it refuses names that the
+	// source cannot have.
+	Quote(name string) (string, error)
+
+	// Relation is the quoted name of the remote table.
+	Relation(t *Table) (string, error)
+
+	// Import writes CREATE FOREIGN TABLE statements for remote tables.
+	Import(ctx context.Context, q Querier, r ImportRequest) ([]ImportedTable, error)
+
+	// Explain turns a message of the remote source into one that a person can
+	// act on, where the dialect has caused it; else nil.
+	Explain(message string) *Error
+}
+
+// Env is what a dialect needs of the node.
+type Env struct {
+	FileFolder string                              // file databases lie below it, "" = none allowed
+	Unseal     func(sealed string) (string, error) // nil: no node key
+	AllowHost  func(host string) error             // address guard of the node, nil = none
+}
+
+// Attr is one connection attribute.
+type Attr struct{ Name, Value string }
+
+// Connection says how to connect and how to prepare the session.
+type Connection struct {
+	Driver         string // name registered with unixODBC
+	Attrs          []Attr
+	ConnectTimeout time.Duration // 0: the engine's default
+	Setup          []string      // statements, in order, right after connecting
+	Verify         []Verify      // then asked, in order
+}
+
+// Verify is a condition on the session without which values or conditions
+// would not be exact.
+type Verify struct {
+	SQL  string
+	Want string // first column of the first row
+	Why  string // message of the error when it is not
+}
+
+// Drivers that are known, by the names that Debian's packages register with
+// unixODBC, in lower case.
+var driverNames = map[string]string{
+	"postgresql unicode": "postgres",
+	"postgresql ansi":    "postgres",
+	"postgresql":         "postgres",
+	"mariadb unicode":    "mariadb",
+	"mariadb":            "mariadb",
+	"sqlite3":            "sqlite",
+}
+
+// ForDriver finds the dialect of a driver registered with unixODBC.
+func ForDriver(driver string) (Dialect, error) {
+	switch driverNames[strings.ToLower(driver)] {
+	case "postgres":
+		return postgres{}, nil
+	case "mariadb":
+		return mariadb{}, nil
+	case "sqlite":
+		return sqlite{}, nil
+	}
+	return nil, &Error{
+		State:   stateInvalidOptionValue,
+		Message: "driver \"" + printable(driver) + "\" is not supported",
+		Hint:    "Supported drivers: " + strings.Join(supportedDrivers(), ", ") + ".",
+	}
+}
+
+func supportedDrivers() []string {
+	names := []string{"PostgreSQL Unicode", "PostgreSQL ANSI", "MariaDB Unicode", "MariaDB", "SQLite3"}
+	sort.Strings(names)
+	return names
+}
+
+// ForServer finds the dialect of a server's options.
+func ForServer(server map[string]string) (Dialect, error) {
+	driver, ok := server["driver"]
+	if !ok {
+		return nil, &Error{State: stateMissingOption, Message: "the server has no option \"driver\"",
+			Hint: "Supported drivers: " + strings.Join(supportedDrivers(), ", ") + "."}
+	}
+	return ForDriver(driver)
+}
+
+// printable keeps control characters out of messages.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// quoteWith quotes an identifier with q, doubling q inside.
+func quoteWith(name, q string, longest int) (string, error) {
+	if name == "" || strings.IndexByte(name, 0) >= 0 {
+		return "", &Error{State: stateInvalidName, Message: "a remote name is empty or holds a NUL character"}
+	}
+	if longest > 0 && len(name) > longest {
+		return "", &Error{State: stateNameTooLong, Message: "the remote name \"" + printable(name) + "\" is too long for the source"}
+	}
+	return q + strings.ReplaceAll(name, q, q+q) + q, nil
+}
+
+// relationName quotes schema and table.
+func relationName(d Dialect, t *Table) (string, error) {
+	name, err := d.Quote(t.RemoteName)
+	if err != nil || t.RemoteSchema == "" {
+		return name, err
+	}
+	schema, err := d.Quote(t.RemoteSchema)
+	return schema + "." + name, err
+}
