@@ -201,28 +201,6 @@ client_address(void)
 }
 
 static void
-fill_impersonation(pc_session *s)
-{
-	switch (pc_impersonation_state())
-	{
-		case PC_IMPERSONATION_NONE:
-			return;
-		case PC_IMPERSONATION_VOID:
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("the impersonation settings do not belong together"),
-					 errdetail("immuta.impersonation_iamid and immuta.impersonation_userid were not both set in one transaction since the last change."),
-					 errhint("SET both in one transaction, or RESET both.")));
-			return;
-		case PC_IMPERSONATION_VALID:
-			s->impersonation_iamid = pstrdup(pc_guc_impersonation_iamid);
-			s->impersonation_userid = pstrdup(pc_guc_impersonation_userid);
-			pc_impersonation_used();
-			return;
-	}
-}
-
-static void
 fill_shared(pc_session *s)
 {
 	uint64		now = pc_clock_ms();
@@ -239,8 +217,9 @@ fill_shared(pc_session *s)
 	LWLockRelease(pc_shm->lock);
 }
 
+/* Never raises for the impersonation: a void pair is left out. */
 void
-pc_session_fill(pc_session *s)
+pc_session_describe(pc_session *s)
 {
 	memset(s, 0, sizeof(*s));
 	s->role_oid = GetSessionUserId();
@@ -253,8 +232,26 @@ pc_session_fill(pc_session *s)
 	s->client_address = client_address();
 	s->application = pstrdup(application_name ? application_name : "");
 	s->node = "";
-	if (s->governed)
-		fill_impersonation(s);
+	if (s->governed && pc_impersonation_state() == PC_IMPERSONATION_VALID)
+	{
+		s->impersonation_iamid = pstrdup(pc_guc_impersonation_iamid);
+		s->impersonation_userid = pstrdup(pc_guc_impersonation_userid);
+	}
 	if (pc_shm != NULL)
 		fill_shared(s);
+}
+
+void
+pc_session_fill(pc_session *s)
+{
+	pc_session_describe(s);
+	if (!s->governed)
+		return;
+	if (pc_impersonation_state() == PC_IMPERSONATION_VOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the impersonation settings do not belong together"),
+				 errdetail("immuta.impersonation_iamid and immuta.impersonation_userid were not both set in one transaction since the last change."),
+				 errhint("SET both in one transaction, or RESET both.")));
+	pc_impersonation_used();
 }

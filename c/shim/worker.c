@@ -15,6 +15,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "portcullis.h"
 #include "shmem.h"
 #include "worker.h"
@@ -76,15 +77,12 @@ static WaitEventSet *
 event_set(bool want_write)
 {
 	int			socket = pc_daemon_socket();
-	MemoryContext old;
 
 	if (events == NULL || events_socket != socket)
 	{
 		if (events != NULL)
 			FreeWaitEventSet(events);
-		old = MemoryContextSwitchTo(TopMemoryContext);
-		events = CreateWaitEventSet(TopMemoryContext, 3);
-		MemoryContextSwitchTo(old);
+		events = pc_create_wait_event_set(3);
 		AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 		AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 		if (socket >= 0)

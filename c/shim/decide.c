@@ -1,0 +1,212 @@
+/*
+ * decide.c: the decisions of a governed statement: asked for at its start,
+ * and again while it runs.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+#include "govern.h"
+#include "loader.h"
+#include "session.h"
+#include "shmem.h"
+
+/* A running statement asks again so often; what the library has cached it answers at once. */
+#define RECHECK_MS 1000
+
+/* One call for all tables; on return out[] is filled and the denials are the library's. */
+static void
+ask(const pc_session *session, pc_frame *frame, pc_decision *out)
+{
+	pc_error	err = {0};
+	uint64_t	ticket = 0;
+	volatile bool live = true;
+
+	if (PC_CALL(decide, session, (const char *const *) frame->sources, frame->n, &ticket, &err) != PC_OK)
+		pc_throw(&err);
+	PG_TRY();
+	{
+		for (;;)
+		{
+			int32		rc = PC_CALL(decide_result, ticket, out, frame->n, &err);
+
+			if (rc != PC_WAIT)
+				live = false;
+			if (rc == PC_OK)
+				break;
+			if (rc != PC_WAIT)
+				pc_throw(&err);
+			(void) pc_wait_progress(-1, PG_WAIT_EXTENSION);
+		}
+	}
+	PG_CATCH();
+	{
+		if (live && pc_engine_loaded())
+			PC_CALL_VOID(ticket_cancel, ticket);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	pg_atomic_fetch_add_u64(&pc_shm->decisions, 1);
+}
+
+/* Takes the denials out of the decisions; answers the first, for pc_throw. */
+static bool
+first_denial(pc_decision *decisions, int n, pc_error *denial)
+{
+	bool		found = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		pc_decision *d = &decisions[i];
+
+		if (d->allowed)
+			continue;
+		if (!found)
+			*denial = d->denial;
+		else
+			PC_CALL_VOID(error_free, &d->denial);
+		memset(&d->denial, 0, sizeof(d->denial));
+		found = true;
+	}
+	return found;
+}
+
+static void
+refuse_unregistered(pc_frame *frame)
+{
+	for (int i = 0; i < frame->n; i++)
+		if (frame->sources[i] == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("%s is not a data source", frame->names[i]),
+					 errhint("Check the name. An administrator registers a table with immutasys.create_data_source().")));
+}
+
+static void
+refuse_unconfigured(void)
+{
+	if (!pc_configured())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no policy service is configured on this server"),
+				 errdetail("Without its decision no governed data can be read."),
+				 errhint("An administrator calls immutasys.configure().")));
+}
+
+/* What the decisions were made for, so that a change shows. */
+static void
+stamp(pc_frame *frame, const pc_session *session)
+{
+	frame->epoch = session->epoch;
+	frame->impersonation = pc_impersonation_generation();
+	frame->decided_at = pc_clock_ms();
+}
+
+static void
+decide(pc_frame *frame)
+{
+	MemoryContext old;
+	pc_error	denial = {0};
+
+	pc_session_check_role();
+	refuse_unconfigured();
+	old = MemoryContextSwitchTo(frame->context);
+	pc_session_fill(&frame->session);
+	MemoryContextSwitchTo(old);
+	refuse_unregistered(frame);
+	pc_refuse_storing(frame->query);
+	stamp(frame, &frame->session);
+	ask(&frame->session, frame, frame->decisions);
+	if (first_denial(frame->decisions, frame->n, &denial))
+		pc_throw(&denial);
+}
+
+/* An interrupted statement was not refused. */
+static bool
+is_refusal(const ErrorData *edata)
+{
+	int			category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
+
+	return category != ERRCODE_OPERATOR_INTERVENTION && category != ERRCODE_IO_ERROR &&
+		edata->sqlerrcode != ERRCODE_OUT_OF_MEMORY;
+}
+
+void
+pc_decide_frame(pc_frame *frame)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		decide(frame);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(old);
+		edata = CopyErrorData();
+		FlushErrorState();
+		if (frame->audited && is_refusal(edata))
+			pc_record_denied(frame, unpack_sql_state(edata->sqlerrcode), edata->message);
+		ReThrowError(edata);
+	}
+	PG_END_TRY();
+}
+
+static void
+refuse_changed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("access changed while the statement was running"),
+			 errhint("Run the statement again: it is decided anew.")));
+}
+
+static bool
+same_answers(pc_frame *frame, const pc_decision *now)
+{
+	for (int i = 0; i < frame->n; i++)
+		if (!now[i].allowed || now[i].digest != frame->decisions[i].digest)
+			return false;
+	return true;
+}
+
+static void
+decide_again(pc_frame *frame)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "portcullis decision", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	pc_decision *now = palloc0(frame->n * sizeof(pc_decision));
+	pc_session	session;
+	pc_error	denial = {0};
+	bool		same;
+
+	pc_session_check_role();
+	pc_session_fill(&session);
+	ask(&session, frame, now);
+	same = same_answers(frame, now);
+	if (first_denial(now, frame->n, &denial))
+		PC_CALL_VOID(error_free, &denial);
+	if (!same)
+		refuse_changed();
+	stamp(frame, &session);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+void
+pc_check_frame(pc_frame *frame)
+{
+	if (GetSessionUserId() != frame->role)
+		refuse_changed();
+	if (!frame->governed)
+		return;
+	if (pc_impersonation_generation() != frame->impersonation)
+		refuse_changed();
+	if (pg_atomic_read_u64(&pc_shm->epoch) != frame->epoch ||
+		pc_clock_ms() - frame->decided_at >= RECHECK_MS)
+		decide_again(frame);
+}

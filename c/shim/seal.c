@@ -1,0 +1,202 @@
+/*
+ * seal.c: passwords of user mappings are sealed before they reach the
+ * catalog, and kept out of what logs and pg_stat_statements see.
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "foreign/foreign.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/backend_status.h"
+#include "utils/syscache.h"
+
+#include "loader.h"
+#include "seal.h"
+
+#define HIDDEN "password '********')"
+
+static emit_log_hook_type next_emit_log = NULL;
+
+bool
+pc_can_seal(void)
+{
+	return pc_guc_key_file != NULL && pc_guc_key_file[0] != '\0' && access(pc_guc_key_file, R_OK) == 0;
+}
+
+char *
+pc_seal_text(const char *secret)
+{
+	pc_error	err = {0};
+	char	   *sealed = NULL;
+	char	   *copy;
+
+	if (!pc_can_seal())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there is no key file to seal secrets with"),
+				 errhint("Set portcullis.key_file to a file outside the data directory; immutasys.create_key_file() writes one.")));
+	if (PC_CALL(seal, secret, &sealed, &err) != PC_OK)
+		pc_throw(&err);
+	copy = pstrdup(sealed);
+	PC_CALL_VOID(free, sealed);
+	return copy;
+}
+
+/* ---- the statement ----------------------------------------------------------- */
+
+static List **
+mapping_options(Node *stmt, const char **server)
+{
+	if (IsA(stmt, CreateUserMappingStmt))
+	{
+		*server = ((CreateUserMappingStmt *) stmt)->servername;
+		return &((CreateUserMappingStmt *) stmt)->options;
+	}
+	if (IsA(stmt, AlterUserMappingStmt))
+	{
+		*server = ((AlterUserMappingStmt *) stmt)->servername;
+		return &((AlterUserMappingStmt *) stmt)->options;
+	}
+	return NULL;
+}
+
+static bool
+is_ours(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	return server != NULL && strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, "portcullis") == 0;
+}
+
+static DefElem *
+password_option(List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst(lc);
+
+		if (strcmp(option->defname, "password") == 0 && option->arg != NULL)
+			return option;
+	}
+	return NULL;
+}
+
+/* The text up to the option; what follows may hold the secret in any quoting. */
+static char *
+hide_from(const char *query, int location)
+{
+	return psprintf("%.*s" HIDDEN, Max(location, 0), query);
+}
+
+/* Options of the mapping as they are now. */
+static List *
+present_options(AlterUserMappingStmt *stmt)
+{
+	Oid			user = stmt->user->roletype == ROLESPEC_PUBLIC ? InvalidOid : get_rolespec_oid(stmt->user, true);
+	HeapTuple	tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(user),
+										ObjectIdGetDatum(GetForeignServerByName(stmt->servername, false)->serverid));
+	List	   *options = NIL;
+	Datum		datum;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		return NIL;
+	datum = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple, Anum_pg_user_mapping_umoptions, &isnull);
+	if (!isnull)
+		options = untransformRelOptions(datum);
+	ReleaseSysCache(tuple);
+	return options;
+}
+
+static bool
+has_option(List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+		if (strcmp(((DefElem *) lfirst(lc))->defname, name) == 0)
+			return true;
+	return false;
+}
+
+/* The password goes under its sealed name, whichever of the two the mapping holds now. */
+static void
+replace_option(Node *stmt, List **options, DefElem *option)
+{
+	List	   *present;
+
+	option->arg = (Node *) makeString(pc_seal_text(defGetString(option)));
+	option->defname = pstrdup("password_sealed");
+	if (!IsA(stmt, AlterUserMappingStmt))
+		return;
+	present = present_options((AlterUserMappingStmt *) stmt);
+	if (has_option(present, "password_sealed") || !has_option(present, "password"))
+		return;
+	option->defaction = DEFELEM_ADD;
+	*options = lcons(makeDefElemExtended(NULL, pstrdup("password"), NULL, DEFELEM_DROP, -1), *options);
+}
+
+PlannedStmt *
+pc_seal_mapping(PlannedStmt *pstmt, const char **query, bool *read_only)
+{
+	const char *server;
+	List	  **options = mapping_options(pstmt->utilityStmt, &server);
+	DefElem    *option;
+
+	if (options == NULL || (option = password_option(*options)) == NULL || !is_ours(server))
+		return pstmt;
+	pstmt = copyObject(pstmt);
+	options = mapping_options(pstmt->utilityStmt, &server);
+	option = password_option(*options);
+	*query = hide_from(*query, option->location);
+	pstmt->stmt_len = 0;
+	*read_only = false;
+	pgstat_report_activity(STATE_RUNNING, *query);
+	if (pc_can_seal())
+		replace_option(pstmt->utilityStmt, options, option);
+	return pstmt;
+}
+
+/* ---- the log -------------------------------------------------------------------- */
+
+static bool
+may_hold_password(const char *text)
+{
+	return text != NULL && strcasestr(text, "mapping") != NULL && strcasestr(text, "password") != NULL;
+}
+
+/* log_statement and log_min_duration_statement log before any hook sees the statement. */
+static void
+hide_in_log(ErrorData *edata)
+{
+	if (may_hold_password(debug_query_string))
+		edata->hide_stmt = true;
+	if (edata->elevel == LOG && may_hold_password(edata->message))
+	{
+		const char *at = strcasestr(edata->message, "password");
+
+		edata->message[at - edata->message] = '\0';
+		edata->message = psprintf("%s" HIDDEN, edata->message);
+		edata->detail_log = NULL;
+	}
+	if (next_emit_log)
+		next_emit_log(edata);
+}
+
+void
+pc_seal_init(void)
+{
+	next_emit_log = emit_log_hook;
+	emit_log_hook = hide_in_log;
+}
