@@ -41,7 +41,10 @@ pc_ticket_rows(uint64_t ticket, pc_rows *rows)
 		for (;;)
 		{
 			pc_error	err = {0};
-			int32		rc = PC_CALL(ticket_result, ticket, rows, &err);
+			int32		rc;
+
+			pc_check_client();
+			rc = PC_CALL(ticket_result, ticket, rows, &err);
 
 			if (rc == PC_OK)
 				break;

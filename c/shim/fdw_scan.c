@@ -27,7 +27,7 @@ static void prepare_params(pc_scan *scan, ForeignScanState *node);
 static void start(pc_scan *scan, ForeignScanState *node);
 static bool next_block(pc_scan *scan);
 static void forget(void *arg);
-static void end(pc_scan *scan, pc_scan_stats *stats);
+static void end(pc_scan *scan);
 
 void
 pc_begin_scan(ForeignScanState *node, int eflags)
@@ -259,39 +259,39 @@ void
 pc_end_scan(ForeignScanState *node)
 {
 	pc_scan    *scan = node->fdw_state;
-	pc_scan_stats stats = {0};
 
-	if (scan == NULL || scan->id == 0)
-		return;
-	end(scan, &stats);
-	if (scan->grant.frame != NULL)
-		pc_govern_scan_ended(scan->grant.frame, &stats);
+	if (scan != NULL)
+		end(scan);
 }
 
 /* The executor's memory goes away, after an error without EndForeignScan. */
 static void
 forget(void *arg)
 {
-	end(arg, NULL);
+	end(arg);
 }
 
 void
 pc_end_all_scans(void)
 {
 	while (!dlist_is_empty(&live_scans))
-		end(dlist_head_element(pc_scan, node, &live_scans), NULL);
+		end(dlist_head_element(pc_scan, node, &live_scans));
 }
 
 static void
-end(pc_scan *scan, pc_scan_stats *stats)
+end(pc_scan *scan)
 {
 	uint64_t	id = scan->id;
+	pc_scan_stats stats = {0};
 
 	if (id == 0)
 		return;
 	scan->id = 0;
 	scan->block = NULL;
 	dlist_delete(&scan->node);
-	if (pc_engine_loaded())
-		PC_CALL_VOID(scan_end, id, stats);
+	if (!pc_engine_loaded())
+		return;
+	PC_CALL_VOID(scan_end, id, &stats);
+	if (scan->grant.frame != NULL)
+		pc_govern_scan_ended(scan->grant.frame, &stats);
 }

@@ -46,7 +46,7 @@ pc_engine(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("portcullis is not preloaded"),
 				 errdetail("Policies hold only where the module was loaded by the server at its start."),
-				 errhint("Add portcullis to shared_preload_libraries in postgresql.conf and restart the server.")));
+				 errhint("Add portcullis to shared_preload_libraries in postgresql.conf and restart the server. After an upgrade a restart is all it needs.")));
 	if (IsPostmasterEnvironment && !IsUnderPostmaster)
 		elog(ERROR, "the portcullis library must not be loaded by the postmaster");
 	if (stopped)

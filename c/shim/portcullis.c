@@ -19,6 +19,7 @@ char	   *pc_guc_key_file = "";
 char	   *pc_guc_ca_file = "";
 char	   *pc_guc_file_folder = "";
 char	   *pc_guc_node_name = "";
+char	   *pc_guc_node_binary = "portcullis";
 char	   *pc_guc_impersonation_iamid = "";
 char	   *pc_guc_impersonation_userid = "";
 int			pc_guc_block_size_kb = 1024;
@@ -27,11 +28,16 @@ int			pc_guc_max_abandoned = 4;
 int			pc_guc_login_timeout_ms = 2000;
 int			pc_guc_go_max_procs = 2;
 int			pc_guc_memory_limit_kb = 64 * 1024;
+int			pc_guc_audit_ring_kb = 1024;
+int			pc_guc_audit_spool_mb = 1024;
+int			pc_guc_audit_quota_mb = 64;
 bool		pc_guc_allow_hold = true;
+bool		pc_guc_audit_exempt = true;
 
 void		_PG_init(void);
 
 static void define_node_settings(void);
+static void define_audit_settings(void);
 static void define_library_settings(void);
 static void define_session_settings(void);
 
@@ -47,6 +53,7 @@ _PG_init(void)
 	pc_preloaded = true;
 
 	define_node_settings();
+	define_audit_settings();
 	define_library_settings();
 	define_session_settings();
 	MarkGUCPrefixReserved("portcullis");
@@ -85,10 +92,37 @@ define_node_settings(void)
 							   "Empty: none may be opened.",
 							   &pc_guc_file_folder, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("portcullis.node_binary",
+							   "Program that the node daemon is started from.",
+							   "Without a slash it is looked for beside the module, then on PATH.",
+							   &pc_guc_node_binary, "portcullis",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable("portcullis.login_check_timeout",
 							"Longest wait for the login check of an account.",
 							NULL, &pc_guc_login_timeout_ms, 2000, 10, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+define_audit_settings(void)
+{
+	DefineCustomIntVariable("portcullis.audit_ring",
+							"Shared memory for audit records that are not written yet.",
+							NULL, &pc_guc_audit_ring_kb, 1024, 64, 1024 * 1024,
+							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("portcullis.audit_spool_limit",
+							"Disk space for audit records that are not shipped yet.",
+							"Governed statements are refused while it is full.",
+							&pc_guc_audit_spool_mb, 1024, 16, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("portcullis.audit_quota",
+							"Records of one role that may wait to be shipped; 0 sets no limit.",
+							NULL, &pc_guc_audit_quota_mb, 64, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomBoolVariable("portcullis.audit_exempt",
+							 "Also records statements of sessions that are not governed.",
+							 NULL, &pc_guc_audit_exempt, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 /* What the library is started with: read once in a session, at its first need. */
@@ -132,9 +166,11 @@ define_session_settings(void)
 	DefineCustomStringVariable("immuta.impersonation_iamid",
 							   "Identity provider of the person to act as.",
 							   NULL, &pc_guc_impersonation_iamid, "",
-							   PGC_USERSET, 0, NULL, NULL, NULL);
+							   PGC_USERSET, 0, pc_impersonation_iamid_check,
+							   pc_impersonation_iamid_assign, NULL);
 	DefineCustomStringVariable("immuta.impersonation_userid",
 							   "The person to act as, where this account may.",
 							   NULL, &pc_guc_impersonation_userid, "",
-							   PGC_USERSET, 0, NULL, NULL, NULL);
+							   PGC_USERSET, 0, pc_impersonation_userid_check,
+							   pc_impersonation_userid_assign, NULL);
 }
