@@ -58,7 +58,7 @@ func startAll(ctx context.Context, l layout) (v vars, err error) {
 		return nil, err
 	}
 	v = settings(l, engine, remote)
-	if err := writePassFile(l, engine, passwords); err != nil {
+	if err := writePassFile(l, engine, remote, passwords); err != nil {
 		return nil, err
 	}
 	return v, v.write(l.env())
@@ -117,11 +117,12 @@ func writeState(l layout, r *remotes) (string, error) {
 
 // writePassFile makes what PGPASSFILE names: the sample people, the
 // administrator and the remote PostgreSQL's reader.
-func writePassFile(l layout, engine *testenv.Engine, passwords map[string]string) error {
+func writePassFile(l layout, engine *testenv.Engine, r *remotes, passwords map[string]string) error {
 	var b strings.Builder
 	for _, role := range append(roles(), engine.User) {
 		fmt.Fprintf(&b, "%s:%d:*:%s:%s\n", engine.Host, engine.Port, role, passwords[role])
 	}
+	fmt.Fprintf(&b, "%s:%d:*:%s:%s\n", r.postgres.Host, r.postgres.Port, reader, r.readerPassword)
 	return os.WriteFile(l.passFile(), []byte(b.String()), 0o600)
 }
 
@@ -136,7 +137,7 @@ func settings(l layout, engine *testenv.Engine, r *remotes) vars {
 	v.set("PORTCULLIS_ADMIN", engine.User)
 	v.set("SAMPLE_STATE", filepath.Join(l.run, "state.yaml"))
 	v.set("SAMPLE_PEOPLE", strings.Join(roles(), " "))
-	v.set("SAMPLE_READER", reader)
+	v.set("SAMPLE_PGUSER", reader)
 	v.set("SAMPLE_READER_PASSWORD_FILE", l.readerPassword())
 	v.set("SAMPLE_PGHOST", r.postgres.Host)
 	v.set("SAMPLE_PGPORT", strconv.Itoa(r.postgres.Port))
