@@ -1,0 +1,114 @@
+package run
+
+import (
+	"fmt"
+
+	"portcullis.dev/portcullis/engine/mask"
+	"portcullis.dev/portcullis/fdw"
+	"portcullis.dev/portcullis/odbc"
+	"portcullis.dev/portcullis/policy"
+)
+
+// compose makes the remote statement and what is done to its rows here.
+func (s *Scan) compose(r *ScanRequest) error {
+	conditions, err := fdw.ReadQuals(r.Quals)
+	if err != nil {
+		return &Error{State: stateInternal, Message: "could not read the conditions of the scan", Detail: err.Error()}
+	}
+	request := fdw.ScanRequest{
+		Table: r.Table, Wanted: r.Wanted, Conditions: conditions, Limit: r.Limit, QueryID: r.QueryID,
+	}
+	if s.held != nil {
+		request.Decision = s.held.decision
+	}
+	if s.statement, err = fdw.Compose(s.dialect, request); err != nil {
+		return AsError(err)
+	}
+	for _, c := range s.statement.Columns {
+		s.columns = append(s.columns, odbc.Column{Kind: odbc.Kind(c.Kind), MaxLen: c.MaxLen})
+	}
+	return s.veil()
+}
+
+// veil prepares what the engine does to the rows: masks and what the source
+// could not compute of the row filter.
+func (s *Scan) veil() error {
+	columns := make([]mask.Column, len(s.statement.Outputs))
+	for i, out := range s.statement.Outputs {
+		columns[i] = mask.Column{Source: out.Selected, Constant: out.Constant}
+		if out.Selected < 0 {
+			continue
+		}
+		columns[i].Type = s.statement.Columns[out.Selected].Type
+		if out.Mask == nil {
+			continue
+		}
+		local := s.table.ByAttnum(s.wanted[i])
+		if err := shows(out.Mask, local, s.table); err != nil {
+			return err
+		}
+		masker, err := out.Mask.Compile(columns[i].Type)
+		if err != nil {
+			return cannotVeil(s.table)
+		}
+		columns[i].Masker = masker
+	}
+	filter, reads, err := s.filter()
+	if err != nil {
+		return err
+	}
+	transform := mask.New(columns, filter, reads)
+	if !transform.Idle(len(s.statement.Columns)) {
+		s.transform = transform
+	}
+	return nil
+}
+
+func (s *Scan) filter() (policy.Filter, []mask.FilterColumn, error) {
+	if s.statement.Filter == nil {
+		return nil, nil, nil
+	}
+	var columns []policy.Column
+	var reads []mask.FilterColumn
+	for name, at := range s.statement.FilterColumns {
+		of := s.statement.Columns[at].Type
+		columns = append(columns, policy.Column{Name: name, Type: of})
+		reads = append(reads, mask.FilterColumn{Source: at, Type: of})
+	}
+	filter, err := s.statement.Filter.Compile(columns)
+	if err != nil {
+		return nil, nil, cannotVeil(s.table)
+	}
+	return filter, reads, nil
+}
+
+func cannotVeil(t *fdw.Table) error {
+	return &Error{
+		State:   stateDenied,
+		Message: fmt.Sprintf("the policy of foreign table \"%s\" cannot be applied on this node", t.LocalName),
+		Hint:    "An administrator looks at the policy and the columns of the data source.",
+	}
+}
+
+// hashLength is how many characters a hash shows.
+const hashLength = 64
+
+// shows refuses a column whose local type cannot hold what the mask shows.
+func shows(m *policy.Mask, c *fdw.TableColumn, t *fdw.Table) error {
+	if m.Kind != policy.MaskHash {
+		return nil
+	}
+	switch c.BaseType {
+	case "text":
+		return nil
+	case "varchar", "bpchar":
+		if c.Typmod < 4 || c.Typmod-4 >= hashLength {
+			return nil
+		}
+	}
+	return &Error{
+		State:   stateMismatch,
+		Message: fmt.Sprintf("column \"%s\" of foreign table \"%s\" is shown as a hash, which type %s cannot hold", c.Name, t.LocalName, c.TypeName),
+		Hint:    "Leave the column out of the query. An administrator declares it as text, or masks it in another way.",
+	}
+}

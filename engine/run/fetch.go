@@ -1,0 +1,317 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+	"unsafe"
+
+	"portcullis.dev/portcullis/engine/mask"
+	"portcullis.dev/portcullis/odbc"
+)
+
+// ready is a block for the shim, or the end of the rows (io.EOF), or an error.
+type ready struct {
+	block  unsafe.Pointer // *pc_block
+	rows   int
+	bytes  int64
+	source *odbc.Block
+	region *mask.Region // nil: the source's block is shown as it is
+	err    error
+}
+
+func (r *ready) release(f *fetch) {
+	if r.source != nil {
+		r.source.Release()
+	}
+	if r.region != nil {
+		select {
+		case f.regions <- r.region:
+		default:
+			r.region.Free()
+		}
+	}
+	*r = ready{}
+}
+
+// fetch is one execution of a scan's remote statement. Its goroutine reads
+// ahead: one block is with the shim, one waits in out, one is being filled.
+type fetch struct {
+	scan    *Scan
+	params  []odbc.Param
+	ctx     context.Context
+	cancel  context.CancelFunc // gives the driver's call up
+	quit    chan struct{}      // closed: no more rows are wanted
+	out     chan ready
+	regions chan *mask.Region // free ones
+	done    chan struct{}     // closed when the goroutine has ended
+
+	mu      sync.Mutex
+	stopped bool
+	remote  *remote // while it is held
+	prev    *fetch  // the execution before a rescan, which ends first; nil when it has
+}
+
+// blocksAhead is how many blocks wait for the shim.
+const blocksAhead = 1
+
+func (s *Scan) newFetch(params []odbc.Param, prev *fetch) *fetch {
+	f := &fetch{
+		scan: s, params: params, prev: prev,
+		quit:    make(chan struct{}),
+		out:     make(chan ready, blocksAhead),
+		regions: make(chan *mask.Region, blocksAhead+2),
+		done:    make(chan struct{}),
+	}
+	f.ctx, f.cancel = context.WithCancel(s.engine.ctx)
+	return f
+}
+
+// run is the goroutine of the fetch.
+func (f *fetch) run() {
+	defer f.ended()
+	if prev := f.after(); prev != nil {
+		select {
+		case <-prev.done:
+			f.forgetPrev()
+		case <-f.ctx.Done():
+			return
+		}
+	}
+	err := f.rows()
+	if err == nil {
+		err = io.EOF
+	}
+	f.send(ready{err: err})
+}
+
+// after is the execution that has to end first, or nil.
+func (f *fetch) after() *fetch {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.prev
+}
+
+func (f *fetch) forgetPrev() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.prev = nil
+}
+
+func (f *fetch) isStopped() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stopped
+}
+
+// failed hands a panic of the goroutine to the scan.
+func (f *fetch) failed(err error) { f.send(ready{err: err}) }
+
+// send hands something to the shim; false: nobody wants it any more.
+func (f *fetch) send(r ready) bool {
+	select {
+	case <-f.quit:
+		r.release(f)
+		return false
+	default:
+	}
+	select {
+	case f.out <- r:
+		f.scan.engine.progress()
+		return true
+	case <-f.quit:
+		r.release(f)
+		return false
+	}
+}
+
+// rows executes the statement and hands on its blocks. A connection that
+// turns out dead at the first statement of its transaction is replaced once.
+func (f *fetch) rows() error {
+	for try := 0; ; try++ {
+		again, err := f.execute()
+		if !again || try > 0 {
+			return err
+		}
+	}
+}
+
+// execute runs the statement on one connection; again says that the
+// connection was dead before anything was read from it.
+func (f *fetch) execute() (again bool, err error) {
+	s, p := f.scan, f.scan.engine.pool
+	r, began, err := p.acquire(f.ctx, s.source, f.hold)
+	if err != nil {
+		return false, err
+	}
+	finished := false
+	defer func() { f.letGo(r, !finished) }() // also when what follows panics
+
+	cursor, err := r.conn.Query(f.ctx, s.statement.SQL, f.params, s.columns, s.options())
+	if err != nil {
+		if began && lost(err) && f.ctx.Err() == nil {
+			p.fail(r)
+			return true, f.remoteError(err)
+		}
+		return false, f.remoteError(err)
+	}
+	defer cursor.Close()
+	for {
+		block, err := cursor.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			finished = true
+			return false, nil
+		case err != nil:
+			return false, f.remoteError(err)
+		}
+		shown, err := f.show(block)
+		if err != nil {
+			block.Release()
+			return false, err
+		}
+		if !f.send(shown) {
+			finished = true // the cursor is closed in peace, the transaction goes on
+			return false, nil
+		}
+	}
+}
+
+// show applies the decision's filter and masks to a block.
+func (f *fetch) show(block *odbc.Block) (ready, error) {
+	s := f.scan
+	if s.transform == nil {
+		return ready{block: block.C(), rows: block.Rows(), bytes: mask.Size(block.C()), source: block}, nil
+	}
+	var region *mask.Region
+	select {
+	case region = <-f.regions:
+	default:
+		region = &mask.Region{}
+	}
+	shown, rows, err := s.transform.Apply(block.C(), region)
+	if err != nil {
+		region.Free()
+		return ready{}, &Error{State: stateInternal, Message: "could not apply the policy to rows of server \"" + s.source.ServerName + "\""}
+	}
+	return ready{block: shown, rows: rows, bytes: mask.Size(shown), source: block, region: region}, nil
+}
+
+func (f *fetch) remoteError(err error) error {
+	if f.ctx.Err() != nil {
+		return canceled()
+	}
+	return sourceError(f.scan.source, f.scan.dialect, "read from", err)
+}
+
+// hold notes the connection that the fetch is about to use, nil: none. False:
+// it is not wanted any more.
+func (f *fetch) hold(r *remote) bool {
+	if r == nil {
+		f.unhold()
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.remote = r
+	return !f.stopped
+}
+
+func (f *fetch) letGo(r *remote, failed bool) {
+	f.unhold()
+	f.scan.engine.pool.release(r, failed)
+}
+
+func (f *fetch) unhold() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.remote != nil && f.stopped {
+		f.scan.engine.pool.stoppingFetch(f.remote, -1)
+	}
+	f.remote = nil
+}
+
+// ended is the last thing that the goroutine does.
+func (f *fetch) ended() {
+	f.cancel()
+	select {
+	case <-f.quit:
+		f.drain()
+	default:
+	}
+	close(f.done)
+	f.scan.engine.fetchEnded(f)
+}
+
+// drain frees what nobody will take any more. Two may do so at once.
+func (f *fetch) drain() {
+	for {
+		select {
+		case r := <-f.out:
+			r.release(f)
+			continue
+		default:
+		}
+		select {
+		case region := <-f.regions:
+			region.Free()
+		default:
+			return
+		}
+	}
+}
+
+// cancelGrace is how long a fetch that is not wanted any more may take to
+// bring its block before the driver is told to cancel: a cancelled statement
+// costs the remote transaction.
+const cancelGrace = 100 * time.Millisecond
+
+// stop says that no more rows are wanted; it never waits. A statement that is
+// not done after the grace is cancelled, unless others read in the same
+// remote transaction, which the cancellation would end.
+func (f *fetch) stop() {
+	f.mu.Lock()
+	if f.stopped {
+		f.mu.Unlock()
+		return
+	}
+	f.stopped = true
+	r := f.remote
+	if r != nil {
+		f.scan.engine.pool.stoppingFetch(r, 1)
+	}
+	f.mu.Unlock()
+	close(f.quit)
+	f.drain()
+	if prev := f.after(); prev != nil {
+		prev.stop()
+	}
+	if r == nil {
+		f.cancel()
+		return
+	}
+	select {
+	case <-f.done:
+		return
+	default:
+	}
+	e := f.scan.engine
+	e.Go("cancel of a remote statement", func(error) { f.cancel() }, func() {
+		patience := time.NewTicker(cancelGrace)
+		defer patience.Stop()
+		for {
+			select {
+			case <-f.done:
+				return
+			case <-f.ctx.Done():
+				return
+			case <-patience.C:
+				if e.pool.alone(r) {
+					f.cancel()
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,73 @@
+package run
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"slices"
+
+	"portcullis.dev/portcullis/fdw"
+	"portcullis.dev/portcullis/internal/seal"
+)
+
+// Source is a foreign server with the user mapping in force (pc_source).
+type Source struct {
+	ServerOID  uint32
+	MappingOID uint32 // 0: none
+	ServerName string
+	Server     map[string]string // options
+	Mapping    map[string]string
+}
+
+// connKey names what remote connections may stand for each other. Options are
+// part of it: after ALTER SERVER the old connection serves no new statement.
+type connKey struct {
+	server, mapping uint32
+	options         [sha256.Size]byte
+}
+
+func (s *Source) key() connKey {
+	h := sha256.New()
+	hashOptions(h, s.Server)
+	hashOptions(h, s.Mapping)
+	k := connKey{server: s.ServerOID, mapping: s.MappingOID}
+	h.Sum(k.options[:0])
+	return k
+}
+
+func hashOptions(h hash.Hash, options map[string]string) {
+	names := make([]string, 0, len(options))
+	for name := range options {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	fmt.Fprintf(h, "%d;", len(names))
+	for _, name := range names {
+		fmt.Fprintf(h, "%q=%q;", name, options[name])
+	}
+}
+
+// env is what dialects need of this node.
+func (e *Engine) env() fdw.Env {
+	env := fdw.Env{FileFolder: e.cfg.FileFolder}
+	if e.cfg.KeyFile != "" {
+		env.Unseal = func(sealed string) (string, error) { return seal.Unseal(e.cfg.KeyFile, sealed) }
+	}
+	return env
+}
+
+// Seal seals a secret with the node's key.
+func (e *Engine) Seal(secret string) (string, error) {
+	if e.cfg.KeyFile == "" {
+		return "", &Error{
+			State:   "55000",
+			Message: "this node has no key to seal secrets with",
+			Hint:    "Set portcullis.key_file in postgresql.conf; the file is made by \"portcullis seal --init\" or at the first start.",
+		}
+	}
+	sealed, err := seal.Seal(e.cfg.KeyFile, secret)
+	if err != nil {
+		return "", &Error{State: stateSystem, Message: "could not seal the secret", Detail: err.Error(), Hint: "The server must be able to read portcullis.key_file."}
+	}
+	return sealed, nil
+}
