@@ -1,0 +1,181 @@
+package fdw_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func TestWritesAreRefused(t *testing.T) {
+	conn := session(t)
+	for _, sql := range []string{
+		"INSERT INTO numbers (n) VALUES (0)",
+		"INSERT INTO numbers (n) SELECT 1 FROM numbers WHERE false",
+		"UPDATE numbers SET word = 'x'",
+		"DELETE FROM numbers WHERE n = 1",
+		"TRUNCATE numbers",
+		"COPY numbers FROM STDIN",
+		"MERGE INTO numbers USING (SELECT 1 AS a) s ON n = s.a WHEN MATCHED THEN DELETE",
+		"WITH gone AS (DELETE FROM numbers RETURNING n) SELECT * FROM gone",
+		"EXPLAIN DELETE FROM numbers",
+	} {
+		t.Run(sql, func(t *testing.T) {
+			e := refused(t, conn, sql)
+			if e.Code != "0A000" {
+				t.Errorf("want 0A000, got %s", describe(e))
+			}
+			if !strings.HasPrefix(sql, "MERGE") && (!strings.Contains(e.Message, "read-only") || e.Hint == "") {
+				t.Errorf("the message does not say what to do: %s", describe(e))
+			}
+		})
+	}
+}
+
+func TestAnalyzeKeepsNoRemoteValue(t *testing.T) {
+	conn := session(t)
+	exec(t, conn, "ANALYZE numbers")
+	if n := value[int64](t, conn, "SELECT count(*) FROM pg_statistic WHERE starelid = 'numbers'::regclass"); n != 0 {
+		t.Errorf("%d rows in pg_statistic", n)
+	}
+	if n := value[float32](t, conn, "SELECT reltuples FROM pg_class WHERE oid = 'numbers'::regclass"); n != -1 {
+		t.Errorf("reltuples is %v", n)
+	}
+	if n := value[int64](t, conn, "SELECT immutasys.analyze('numbers')"); n != 20000 {
+		t.Errorf("counted %d rows", n)
+	}
+	t.Cleanup(func() { exec(t, session(t), "DELETE FROM immutasys.table_statistics") })
+	if n := value[float64](t, conn, "SELECT n_distinct FROM immutasys.table_statistics s JOIN pg_attribute a ON attrelid = relid AND a.attnum = s.attnum WHERE attname = 'day'"); n != 365 {
+		t.Errorf("counted %v distinct days", n)
+	}
+	if plan := lines(t, conn, "EXPLAIN SELECT * FROM numbers")[0]; !strings.Contains(plan, "rows=20000 ") {
+		t.Errorf("the planner does not know: %s", plan)
+	}
+}
+
+func TestUseRemoteEstimate(t *testing.T) {
+	conn := session(t)
+	exec(t, conn, "CREATE FOREIGN TABLE counted (n int) SERVER remote OPTIONS (schema_name 'public', table_name 'numbers', use_remote_estimate 'true')")
+	t.Cleanup(func() { exec(t, session(t), "DROP FOREIGN TABLE counted") })
+	if plan := lines(t, conn, "EXPLAIN SELECT * FROM counted")[0]; !strings.Contains(plan, "rows=20000 ") {
+		t.Errorf("the planner does not know: %s", plan)
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	conn := session(t)
+	tests := []struct{ sql, code, hint string }{
+		{"CREATE SERVER x FOREIGN DATA WRAPPER portcullis OPTIONS (hots 'a')", "HV00D", "host"},
+		{"CREATE SERVER x FOREIGN DATA WRAPPER portcullis OPTIONS (driver '/tmp/evil.so')", "HV", ""},
+		{"CREATE SERVER x FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'PostgreSQL Unicode', password 'x')", "HV00D", ""},
+		{"CREATE USER MAPPING FOR postgres SERVER remote OPTIONS (uesrname 'x')", "HV00D", "username"},
+		{"ALTER FOREIGN TABLE numbers OPTIONS (ADD tabel_name 'x')", "HV00D", "table_name"},
+		{"ALTER FOREIGN TABLE numbers ALTER n OPTIONS (ADD name 'x')", "HV00D", "column_name"},
+		{"ALTER FOREIGN DATA WRAPPER portcullis OPTIONS (ADD x 'x')", "HV00D", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.sql, func(t *testing.T) {
+			e := refused(t, conn, tt.sql)
+			if !strings.HasPrefix(e.Code, tt.code) || !strings.Contains(e.Hint, tt.hint) {
+				t.Errorf("got %s", describe(e))
+			}
+		})
+	}
+}
+
+func TestConversionsRefuseWhatDoesNotFit(t *testing.T) {
+	conn := session(t)
+	tests := []struct{ column, option, code string }{
+		{"x smallint", "n", "22003"},
+		{"x varchar(5)", "word", "22001"},
+		{"x char(5)", "word", "22001"},
+		{"x numeric(6,1)", "amount", "22003"},
+		{"x numeric(3,2)", "amount", "22003"},
+		{"x date", "at", "22"},
+		{"x int", "word", "22P02"},
+		{"x name", "word", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.column, func(t *testing.T) {
+			exec(t, conn, fmt.Sprintf("CREATE FOREIGN TABLE odd (%s OPTIONS (column_name '%s')) SERVER remote OPTIONS (schema_name 'public', table_name 'numbers')", tt.column, tt.option))
+			defer exec(t, conn, "DROP FOREIGN TABLE odd")
+			if tt.code == "" {
+				exec(t, conn, "SELECT x FROM odd")
+				return
+			}
+			e := refused(t, conn, "SELECT x FROM odd")
+			if !strings.HasPrefix(e.Code, tt.code) || !strings.Contains(e.Where, `column "x" of foreign table "odd"`) {
+				// a source that refuses to convert says so itself
+				t.Errorf("want %s and where, got %s", tt.code, describe(e))
+			}
+		})
+	}
+}
+
+func TestSystemColumns(t *testing.T) {
+	conn := session(t)
+	if got := value[string](t, conn, "SELECT tableoid::regclass::text FROM numbers LIMIT 1"); got != "numbers" {
+		t.Errorf("tableoid is %s", got)
+	}
+	if e := refused(t, conn, "SELECT xmin FROM numbers LIMIT 1"); e.Code != "0A000" {
+		t.Error(describe(e))
+	}
+}
+
+func TestImport(t *testing.T) {
+	conn := session(t)
+	exec(t, conn, "CREATE SCHEMA imported")
+	t.Cleanup(func() { exec(t, session(t), "DROP SCHEMA imported CASCADE") })
+	exec(t, conn, "IMPORT FOREIGN SCHEMA public LIMIT TO (numbers) FROM SERVER remote INTO imported")
+	if got := value[int64](t, conn, "SELECT count(*) FROM imported.numbers"); got != 20000 {
+		t.Errorf("got %d rows", got)
+	}
+	exec(t, conn, "IMPORT FOREIGN SCHEMA public EXCEPT (numbers) FROM SERVER remote INTO imported")
+	rows, err := conn.Query(t.Context(), "SELECT relname::text FROM pg_class WHERE relnamespace = 'imported'::regnamespace ORDER BY 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, err := pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || strings.Join(names, ",") != "numbers,slow,trickle" {
+		t.Errorf("got %v, %v", names, err)
+	}
+	if e := refused(t, conn, "IMPORT FOREIGN SCHEMA nothing_here FROM SERVER remote INTO imported"); e.Hint == "" {
+		t.Errorf("no hint: %s", describe(e))
+	}
+}
+
+func TestEncoding(t *testing.T) {
+	conn := session(t)
+	exec(t, conn, "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+	other, err := shared.local.Connect(t.Context(), "latin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(t.Context())
+	if e := refused(t, other, "CREATE EXTENSION portcullis"); e.Code != "0A000" || !strings.Contains(e.Hint, "UTF8") {
+		t.Error(describe(e))
+	}
+}
+
+func TestEverythingHasAComment(t *testing.T) {
+	conn := session(t)
+	rest := lines(t, conn, `SELECT pg_describe_object(classid, objid, 0) FROM pg_depend d
+	  WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'portcullis') AND deptype = 'e'
+	    AND classid NOT IN ('pg_type'::regclass) AND obj_description(objid, classid::regclass::name) IS NULL ORDER BY 1`)
+	if len(rest) > 0 {
+		t.Errorf("without a comment: %s", strings.Join(rest, "; "))
+	}
+}
+
+func TestPublicMayExecuteLittle(t *testing.T) {
+	conn := session(t)
+	got := lines(t, conn, `SELECT p.proname::text FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
+	  WHERE d.classid = 'pg_proc'::regclass AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
+	    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'portcullis')
+	    AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) WHERE grantee = 0 AND privilege_type = 'EXECUTE') ORDER BY 1`)
+	for _, name := range got {
+		if name != "portcullis_version" {
+			t.Errorf("PUBLIC may execute %s", name)
+		}
+	}
+}
