@@ -7,7 +7,7 @@ import (
 
 // person is a row of the remote table staff. What a governed person of sales
 // may know of it: rows of dept sales; id, dept and note as they are, name
-// hashed, salary as the constant 100.00, ssn as NULL, phone as *** and its
+// hashed, salary as the constant 100, ssn as NULL, phone as *** and its
 // last two digits, born as the year.
 type person struct {
 	id                      int
@@ -18,27 +18,27 @@ type person struct {
 // Both states look the same to that person.
 var states = [2][]person{
 	{
-		{1, "Ann", "sales", "1200.00", "111-22-3333", "+49 30 5551234", "1980-05-06", "north"},
-		{2, "Ben", "sales", "2300.00", "222-33-4444", "+49 30 5559934", "1991-11-30", "south"},
-		{3, "Cid", "sales", "3100.50", "333-44-5555", "+49 30 5550056", "1975-02-03", "42"},
-		{4, "Dora", "hr", "4100.00", "444-55-6666", "+49 30 5557890", "1988-08-08", "hidden note of Dora"},
-		{5, "Emil", "board", "9900.00", "555-66-7777", "+49 30 5553456", "1960-01-31", "17"},
+		{1, "Ann", "sales", "1200", "111-22-3333", "+49 30 5551234", "1980-05-06", "north"},
+		{2, "Ben", "sales", "2300", "222-33-4444", "+49 30 5559934", "1991-11-30", "south"},
+		{3, "Cid", "sales", "3100", "333-44-5555", "+49 30 5550056", "1975-02-03", "42"},
+		{4, "Dora", "hr", "4100", "444-55-6666", "+49 30 5557890", "1988-08-08", "hidden note of Dora"},
+		{5, "Emil", "board", "9900", "555-66-7777", "+49 30 5553456", "1960-01-31", "17"},
 	},
 	{
-		{1, "Ann", "sales", "3333.00", "999-99-9999", "+1 202 7770034", "1980-12-24", "north"},
-		{2, "Ben", "sales", "0.00", "not a number", "+1 202 7771134", "1991-01-01", "south"},
-		{3, "Cid", "sales", "1200.00", "111-22-3333", "+1 202 7772256", "1975-10-17", "42"},
-		{6, "Fritz", "board", "0.00", "666-77-8888", "+1 202 7773390", "1960-01-30", "( not [ a regex"},
-		{7, "Gina", "hr", "-5.00", "777-88-9999", "+1 202 7774490", "2001-02-03", `hidden 'note' of \ Gina!`},
-		{8, "Hugo", "board", "99999999.99", "888-99-0000", "+1 202 7775590", "1999-09-09", "x!"},
-		{9, "Ina", "law", "2300.00", "000-11-2222", "+1 202 7776690", "1988-08-09", "0"},
+		{1, "Ann", "sales", "3333", "999-99-9999", "+1 202 7770034", "1980-12-24", "north"},
+		{2, "Ben", "sales", "0", "not a number", "+1 202 7771134", "1991-01-01", "south"},
+		{3, "Cid", "sales", "1200", "111-22-3333", "+1 202 7772256", "1975-10-17", "42"},
+		{6, "Fritz", "board", "0", "666-77-8888", "+1 202 7773390", "1960-01-30", "( not [ a regex"},
+		{7, "Gina", "hr", "-5", "777-88-9999", "+1 202 7774490", "2001-02-03", `hidden 'note' of \ Gina!`},
+		{8, "Hugo", "board", "99999999", "888-99-0000", "+1 202 7775590", "1999-09-09", "x!"},
+		{9, "Ina", "law", "2300", "000-11-2222", "+1 202 7776690", "1988-08-09", "0"},
 	},
 }
 
 // view is what the governed person gets from SELECT id, dept, salary, ssn, phone, born, note.
-const view = `1|sales|100.00|NULL|***34|1980-01-01|north
-2|sales|100.00|NULL|***34|1991-01-01|south
-3|sales|100.00|NULL|***56|1975-01-01|42`
+const view = `1|sales|100|NULL|***34|1980-01-01|north
+2|sales|100|NULL|***34|1991-01-01|south
+3|sales|100|NULL|***56|1975-01-01|42`
 
 // secrets are words that a governed person must never read, whatever they do.
 func secrets() []string {

@@ -125,10 +125,10 @@ var referenceProbes = []probe{
 	{name: "WHERE = ANY(array)", sql: []string{`SELECT id FROM {t} WHERE phone = ANY (ARRAY['+49 30 5551234', '+49 30 5559934'])`}},
 	{name: "WHERE LIKE", sql: []string{`SELECT id FROM {t} WHERE phone LIKE '+49 30 555%' ORDER BY id`}},
 	{name: "WHERE IS NULL on a nulled column", sql: []string{`SELECT id FROM {t} WHERE ssn IS NOT NULL ORDER BY id`}},
-	{name: "WHERE IS DISTINCT FROM", sql: []string{`SELECT id FROM {t} WHERE salary IS DISTINCT FROM 1200.00 ORDER BY id`}},
+	{name: "WHERE IS DISTINCT FROM", sql: []string{`SELECT id FROM {t} WHERE salary IS DISTINCT FROM 1200 ORDER BY id`}},
 	{name: "NOT", sql: []string{`SELECT id FROM {t} WHERE NOT (salary < 2000) ORDER BY id`}},
 	{name: "COALESCE", sql: []string{`SELECT id, coalesce(ssn, 'none') FROM {t} ORDER BY id`}},
-	{name: "row comparison", sql: []string{`SELECT id FROM {t} WHERE (salary, ssn) = (1200.00, '111-22-3333')`}},
+	{name: "row comparison", sql: []string{`SELECT id FROM {t} WHERE (salary, ssn) = (1200, '111-22-3333')`}},
 	{name: "JOIN with a guess table", sql: []string{
 		`CREATE TEMP TABLE guess AS SELECT g AS salary FROM generate_series(0, 4000, 100) g`,
 		`SELECT t.id, g.salary FROM {t} t JOIN guess g ON t.salary = g.salary ORDER BY t.id`}},
@@ -222,8 +222,8 @@ var planProbes = []probe{
 		`CREATE OPERATOR mine.==== (FUNCTION = mine.spy, LEFTARG = text, RIGHTARG = text, RESTRICT = eqsel, JOIN = eqjoinsel)`,
 		`EXPLAIN SELECT * FROM {t} WHERE note OPERATOR(mine.====) 'guess'`}, shows: `Foreign Scan`},
 	{name: "scalarltsel with an own operator", sql: []string{
-		`CREATE FUNCTION mine.spy(numeric, numeric) RETURNS bool LANGUAGE plpgsql IMMUTABLE COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'saw % %', $1, $2; RETURN $1 < $2; END $$`,
-		`CREATE OPERATOR mine.<<< (FUNCTION = mine.spy, LEFTARG = numeric, RIGHTARG = numeric, RESTRICT = scalarltsel)`,
+		`CREATE FUNCTION mine.spy(int, int) RETURNS bool LANGUAGE plpgsql IMMUTABLE COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'saw % %', $1, $2; RETURN $1 < $2; END $$`,
+		`CREATE OPERATOR mine.<<< (FUNCTION = mine.spy, LEFTARG = int, RIGHTARG = int, RESTRICT = scalarltsel)`,
 		`EXPLAIN SELECT * FROM {t} WHERE salary OPERATOR(mine.<<<) 5`}, shows: `Foreign Scan`},
 	{name: "pg_stat_activity of others", sql: []string{`SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%secret-of-others%' AND pid <> pg_backend_pid()`}, control: "none"},
 	{name: "constant folding at planning", sql: []string{
@@ -265,12 +265,12 @@ var identityProbes = []probe{
 	{name: "view of an exempt person", sql: []string{`SELECT id, salary, ssn FROM shared.view_{n} ORDER BY id`}},
 	{name: "view of a superuser in a view", sql: []string{`SELECT id, salary, ssn FROM shared.superview_{n} ORDER BY id`}},
 	{name: "settings that carry a user", sql: []string{
-		`SET immuta.impersonation_iamid = 'bim'`, `SET immuta.impersonation_userid = 'hera'`, `SELECT id, salary, ssn FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
+		`SET immuta.impersonation_iamid = 'local'`, `SET immuta.impersonation_userid = 'hera'`, `SELECT id, salary, ssn FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
 	{name: "only one impersonation setting", sql: []string{`SET immuta.impersonation_userid = 'hera'`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
 	{name: "impersonation by a function's SET clause", sql: []string{
-		`CREATE FUNCTION mine.asher() RETURNS SETOF numeric LANGUAGE plpgsql SET immuta.impersonation_iamid = 'bim' SET immuta.impersonation_userid = 'hera' AS $$ BEGIN RETURN QUERY SELECT salary::numeric FROM {t}; END $$`,
+		`CREATE FUNCTION mine.asher() RETURNS SETOF numeric LANGUAGE plpgsql SET immuta.impersonation_iamid = 'local' SET immuta.impersonation_userid = 'hera' AS $$ BEGIN RETURN QUERY SELECT salary::numeric FROM {t}; END $$`,
 		`SELECT * FROM mine.asher() ORDER BY 1`}, refused: "42501", control: "exempt"},
-	{name: "set_config", sql: []string{`SELECT set_config('immuta.impersonation_iamid', 'bim', false), set_config('immuta.impersonation_userid', 'hera', false)`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
+	{name: "set_config", sql: []string{`SELECT set_config('immuta.impersonation_iamid', 'local', false), set_config('immuta.impersonation_userid', 'hera', false)`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
 	{name: "exempt group cannot be joined", sql: []string{`GRANT portcullis_exempt TO current_user`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "superuser"},
 	{name: "session_user cannot be forged by a setting", sql: []string{`SET session.user = 'postgres'`, `SELECT id, salary FROM {t} ORDER BY id`}},
 }

@@ -1,0 +1,196 @@
+// Package attack tries what THREATS names, by real sessions on real sources.
+package attack
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"portcullis.dev/portcullis/internal/testenv"
+	"portcullis.dev/portcullis/test/world"
+)
+
+// transcripts of one probe: by who types and by state of the data.
+type transcripts struct{ governed, control [len(states)]*world.Transcript }
+
+// lab is a world with what attackers and controls need.
+type lab struct {
+	*world.World
+	t *testing.T
+}
+
+// TestAttacks types every probe on every source.
+func TestAttacks(t *testing.T) {
+	l := &lab{World: world.Start(t, world.Options{}), t: t}
+	l.share()
+	results := map[string]*transcripts{}
+	for state := range states {
+		l.fill(state)
+		for _, s := range l.Sources {
+			t.Run(fmt.Sprintf("view %s %d", s.Kind, state), func(t *testing.T) { l.checkView(t, s) })
+			for _, c := range classes() {
+				for _, p := range c.probes {
+					if p.only == "" || p.only == s.Kind {
+						l.run(results, s, c, p, state)
+					}
+				}
+			}
+		}
+	}
+	for _, c := range classes() {
+		t.Run(c.name, func(t *testing.T) {
+			for _, p := range c.probes {
+				for _, s := range l.Sources {
+					if r := results[key(s, c, p)]; r != nil {
+						t.Run(p.name+"/"+s.Kind, func(t *testing.T) { judge(t, p, r) })
+					}
+				}
+			}
+		})
+	}
+}
+
+func key(s *world.Source, c class, p probe) string { return s.Kind + "/" + c.name + "/" + p.name }
+
+// share makes what an exempt person and a superuser left for others to use.
+func (l *lab) share() {
+	l.t.Helper()
+	sql := "CREATE SCHEMA shared; GRANT USAGE ON SCHEMA shared TO PUBLIC; GRANT ALL ON SCHEMA shared TO exa;"
+	for _, s := range l.Sources {
+		sql += strings.NewReplacer("{n}", s.Data, "{t}", s.Local(), "{server}", s.Name, "{remote}", s.Remote, "{uuid}", s.ID).Replace(`
+			GRANT USAGE ON FOREIGN SERVER {server} TO eve, exa;
+			GRANT SELECT ON {t} TO exa;
+			CREATE FUNCTION shared.superpeek_{n}() RETURNS SETOF {t} LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM {t}';
+			CREATE VIEW shared.superview_{n} AS SELECT * FROM {t};
+			GRANT SELECT ON shared.superview_{n} TO PUBLIC;
+			CREATE TABLE shared.parted_{n} (LIKE {t}) PARTITION BY LIST (dept);
+			CREATE FOREIGN TABLE shared.part_{n} PARTITION OF shared.parted_{n} DEFAULT SERVER {server} OPTIONS ({remote}, data_source '{uuid}');
+			GRANT SELECT ON shared.parted_{n}, shared.part_{n} TO PUBLIC;
+			SET ROLE exa;
+			CREATE FUNCTION shared.peek_{n}() RETURNS SETOF {t} LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM {t}';
+			CREATE VIEW shared.view_{n} AS SELECT * FROM {t};
+			GRANT SELECT ON shared.view_{n} TO PUBLIC;
+			RESET ROLE;`)
+	}
+	if err := l.Exec(l.t.Context(), testenv.EngineDatabase, sql); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// fill gives every source a state, and the superuser a local copy with statistics.
+func (l *lab) fill(state int) {
+	l.t.Helper()
+	ctx := l.t.Context()
+	for _, s := range l.Sources {
+		if err := s.Exec(ctx, fill(s.Table, states[state], s.Backslashes)); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	err := l.Exec(ctx, testenv.EngineDatabase, `DROP TABLE IF EXISTS public.control_copy;
+		CREATE TABLE public.control_copy AS SELECT * FROM immuta.staff_pg, generate_series(1, 10); ANALYZE public.control_copy;
+		ANALYZE immuta.staff_pg; ANALYZE immuta.staff_my; ANALYZE immuta.staff_lite`)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// checkView: without rows that the governed person does get, refusals would prove nothing.
+func (l *lab) checkView(t *testing.T, s *world.Source) {
+	got, err := world.Type(t.Context(), l.As(world.Eve), "SELECT id, dept, salary, ssn, phone, born::date, note FROM "+s.Local()+" ORDER BY id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(got.Lines[1:], "\n"); text != view+"\nSELECT 3" {
+		t.Errorf("eve sees\n%s\nwant\n%s", text, view)
+	}
+}
+
+// run types a probe as the governed person and as its control.
+func (l *lab) run(results map[string]*transcripts, s *world.Source, c class, p probe, state int) {
+	r := results[key(s, c, p)]
+	if r == nil {
+		r = &transcripts{}
+		results[key(s, c, p)] = r
+	}
+	r.governed[state] = l.typeAs(world.Eve, s, p)
+	switch p.control {
+	case "none":
+	case "superuser":
+		r.control[state] = l.typeAs(l.User, s, p)
+	default:
+		r.control[state] = l.typeAs(world.Exempt, s, p)
+	}
+}
+
+var mine = regexp.MustCompile(`\bmine\b`)
+
+func (l *lab) typeAs(role string, s *world.Source, p probe) *world.Transcript {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), 30*time.Second)
+	defer cancel()
+	schema := "mine_" + role
+	if err := l.Exec(ctx, testenv.EngineDatabase, fmt.Sprintf("DROP SCHEMA IF EXISTS %s CASCADE; CREATE SCHEMA %[1]s AUTHORIZATION %s", schema, role)); err != nil {
+		l.t.Fatalf("%s: %v", p.name, err)
+	}
+	fillIn := strings.NewReplacer("{t}", s.Local(), "{n}", s.Data, "{server}", s.Name, "{remote}", s.Remote, "{uuid}", s.ID, "{rschema}", s.Schema)
+	statements := make([]string, len(p.sql))
+	for i, sql := range p.sql {
+		statements[i] = mine.ReplaceAllString(fillIn.Replace(sql), schema)
+	}
+	got, err := world.Type(ctx, l.As(role), statements...)
+	if err != nil {
+		l.t.Fatalf("%s as %s: %v", p.name, role, err)
+	}
+	return got
+}
+
+func judge(t *testing.T, p probe, r *transcripts) {
+	if os.Getenv("PORTCULLIS_SHOW_TRANSCRIPTS") != "" {
+		defer t.Logf("governed:\n%s\ncontrol:\n%s\n%s", r.governed[0], r.control[0], r.control[1])
+	}
+	for state, g := range r.governed {
+		code := ""
+		if g.Err != nil {
+			code = g.Err.Code
+		}
+		if code != p.refused {
+			t.Errorf("state %d: refused with %q, want %q:\n%s", state, code, p.refused, g)
+		}
+		text := g.String()
+		if p.shows != "" && regexp.MustCompile(p.shows).MatchString(output(g)) {
+			t.Errorf("the governed person sees %q:\n%s", p.shows, text)
+		}
+		for _, word := range secrets() {
+			if strings.Contains(output(g), word) {
+				t.Errorf("state %d: the governed person reads %q:\n%s", state, word, text)
+			}
+		}
+	}
+	if a, b := r.governed[0].String(), r.governed[1].String(); a != b {
+		t.Errorf("hidden data changes what the governed person sees:\n%s\n-----\n%s", a, b)
+	}
+	switch {
+	case p.control == "none":
+	case p.shows != "":
+		if !regexp.MustCompile(p.shows).MatchString(output(r.control[0])) {
+			t.Errorf("the probe proves nothing, its control does not see %q:\n%s", p.shows, r.control[0])
+		}
+	case r.control[0].String() == r.control[1].String():
+		t.Errorf("the probe proves nothing, its control sees no difference:\n%s", r.control[0])
+	}
+}
+
+// output is a transcript without what was typed.
+func output(t *world.Transcript) string {
+	var lines []string
+	for _, line := range t.Lines {
+		if !strings.HasPrefix(line, "> ") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
