@@ -62,6 +62,8 @@ type ConnSpec struct {
 	Attrs        []Attr
 	LoginTimeout time.Duration // 0: the driver's own
 	ReadOnly     bool          // ask the driver for a read-only connection, where it knows that
+
+	side bool // a connection made only to interrupt another
 }
 
 // QueryOptions bound what a cursor holds in memory. Zero values mean defaults.

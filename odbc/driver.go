@@ -1,0 +1,129 @@
+package odbc
+
+import (
+	"math"
+	"strings"
+)
+
+// cancelWay says how a running call on a driver is interrupted. SQLCancel
+// from another thread is only safe where the driver's code was read.
+type cancelWay int
+
+const (
+	cancelByDriver cancelWay = iota // SQLCancel
+	cancelByKill                    // a statement on a second connection
+	cancelBySQLite                  // sqlite3_interrupt
+	cancelNever
+)
+
+// traits is what is known of a driver, found by reading it and by trying.
+type traits struct {
+	// native: SQL_C_SBIGINT, SQL_C_DOUBLE and the like fill the buffer
+	// exactly; else values are fetched as text and converted here.
+	native bool
+	// charParams: SQL_C_CHAR parameters are taken as UTF-8 whatever the locale.
+	charParams bool
+	// braces tells whether the driver undoes braces around the value of an
+	// attribute (lower-case name). Where it does not, values needing them are refused.
+	braces func(name string) bool
+	// always: a value that may be braced is, since the driver reads a bare one otherwise.
+	always bool
+	// trims: blanks at the ends of a value are lost even inside braces.
+	trims bool
+	// maxValue: longer values are cut by the driver without a word; 0 no limit.
+	maxValue func(name string) int
+	nan, inf bool // float parameters that arrive as they are
+	// wrapsUnsigned: SQL_C_SBIGINT of an unsigned 64-bit value wraps silently.
+	wrapsUnsigned bool
+	cancel        cancelWay
+	// sessionSQL asks the source for its number of this session, killSQL
+	// interrupts the statement of that session; sqlAlive is the cheapest
+	// statement that opens no cursor.
+	sessionSQL, killSQL, aliveSQL string
+}
+
+func never(string) bool            { return false }
+func anyName(string) bool          { return true }
+func noLimit(string) int           { return 0 }
+func limit(n int) func(string) int { return func(string) int { return n } }
+
+// psqlODBC 13: dlg_specific.c decodes %XX and + of a bare password and
+// undoes braces for three attributes only; the rest is copied into
+// arrays of 256, port of 10 bytes. Its SQLCancel does nothing between
+// executions, so a fetch is interrupted from a second connection.
+func psqlTraits() traits {
+	return traits{
+		native: true, charParams: true, always: true, nan: true, inf: true,
+		braces: func(name string) bool {
+			return name == "pwd" || name == "password" || name == "connsettings" || name == "pqopt"
+		},
+		maxValue: func(name string) int {
+			switch name {
+			case "pwd", "password", "connsettings", "pqopt":
+				return 0
+			case "port":
+				return 9
+			}
+			return 255
+		},
+		cancel:     cancelByDriver,
+		sessionSQL: "VALUES (pg_backend_pid())",
+		killSQL:    "VALUES (pg_cancel_backend(%d))",
+		aliveSQL:   "VALUES (1)",
+	}
+}
+
+// MariaDB Connector/ODBC 3.1: SQLCancel closes a statement under the hands
+// of a thread that is fetching and unlocks a lock it does not hold, hence KILL.
+func mariaTraits() traits {
+	return traits{
+		native: true, charParams: true, always: true, trims: true, wrapsUnsigned: true,
+		braces: anyName, maxValue: noLimit,
+		cancel:     cancelByKill,
+		sessionSQL: "SELECT CONNECTION_ID()",
+		killSQL:    "KILL QUERY %d",
+		aliveSQL:   "DO 1",
+	}
+}
+
+// sqliteodbc 0.9998 knows no braces and splits at every semicolon; its
+// SQLCancel frees what another thread is stepping through.
+func sqliteTraits() traits {
+	return traits{
+		native: true, charParams: true, inf: true,
+		braces: never, maxValue: limit(511),
+		cancel: cancelBySQLite,
+	}
+}
+
+// Drivers never met: nothing is trusted.
+func unknownTraits() traits {
+	return traits{braces: never, maxValue: noLimit, cancel: cancelByDriver}
+}
+
+// traitsOf goes by the library's file name.
+func traitsOf(library string) traits {
+	base := strings.ToLower(library[strings.LastIndexByte(library, '/')+1:])
+	switch {
+	case strings.HasPrefix(base, "psqlodbcw"):
+		return psqlTraits()
+	case strings.HasPrefix(base, "psqlodbca"):
+		t := psqlTraits()
+		t.native = false
+		return t
+	case strings.HasPrefix(base, "libmaodbc"):
+		return mariaTraits()
+	case strings.HasPrefix(base, "libsqlite3odbc"), strings.HasPrefix(base, "libsqliteodbc"):
+		return sqliteTraits()
+	case strings.HasPrefix(base, "virtodbc"):
+		t := unknownTraits()
+		t.cancel = cancelNever // it aborts the process
+		return t
+	}
+	return unknownTraits()
+}
+
+// takesFloat tells whether a float parameter reaches the source as it is.
+func (t traits) takesFloat(f float64) bool {
+	return (t.nan || !math.IsNaN(f)) && (t.inf || !math.IsInf(f, 0))
+}

@@ -1,0 +1,184 @@
+package odbc
+
+// #include <stdlib.h>
+// #include <string.h>
+// #include "fetch.h"
+import "C"
+
+import (
+	"context"
+	"math"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// sqlText is a statement as the driver takes it.
+type sqlText struct {
+	wide bool
+	u16  []uint16
+	u8   []byte
+}
+
+func (c *Conn) text(sql string) (sqlText, error) {
+	if !utf8.ValidString(sql) || strings.IndexByte(sql, 0) >= 0 {
+		return sqlText{}, newError("22021", "the statement is not valid UTF-8 or holds a NUL byte")
+	}
+	if c.lib.wide {
+		return sqlText{wide: true, u16: append(utf16.Encode([]rune(sql)), 0)}, nil
+	}
+	return sqlText{u8: append([]byte(sql), 0)}, nil
+}
+
+func (t sqlText) args() (C.int, unsafe.Pointer, C.int32_t) {
+	if t.wide {
+		return 1, unsafe.Pointer(&t.u16[0]), C.int32_t(len(t.u16) - 1)
+	}
+	return 0, unsafe.Pointer(&t.u8[0]), C.int32_t(len(t.u8) - 1)
+}
+
+// call runs one call on a statement and turns failure into its diagnostics.
+func (s *stmt) call(ctx context.Context, p phase, what string, f func() C.SQLRETURN) error {
+	return s.c.do(ctx, s, p, func() int64 { return int64(f()) }, func(rc int64) error {
+		if ok(rc) || rc == C.SQL_NO_DATA {
+			return nil
+		}
+		return s.diagnose(what)
+	})
+}
+
+func (s *stmt) diagnose(what string) *Error {
+	return s.c.note(diagnose(C.SQL_HANDLE_STMT, s.handle, s.c.lib.wide, s.c.spec.Driver, what))
+}
+
+// execute runs the statement: prepared when it has parameters.
+func (s *stmt) execute(ctx context.Context, sql string, params []Param) error {
+	text, err := s.c.text(sql)
+	if err != nil {
+		return err
+	}
+	wide, p, n := text.args()
+	if len(params) == 0 {
+		return s.call(ctx, phaseExecute, "executing", func() C.SQLRETURN {
+			return C.pc_exec_direct(C.SQLHSTMT(s.handle), wide, p, n)
+		})
+	}
+	bound, err := s.pack(params)
+	if err != nil {
+		return err
+	}
+	return s.call(ctx, phaseExecute, "executing", func() C.SQLRETURN {
+		return C.pc_prepare_execute(C.SQLHSTMT(s.handle), wide, p, n, bound, C.int32_t(len(params)))
+	})
+}
+
+// pack lays parameters out in memory of C, which lives as long as the statement.
+func (s *stmt) pack(params []Param) (*C.pc_param, error) {
+	size := len(params) * int(unsafe.Sizeof(C.pc_param{}))
+	data := size
+	for i := range params {
+		if err := s.checkParam(i, &params[i]); err != nil {
+			return nil, err
+		}
+		size += (max(8, len(params[i].Text)+1, len(params[i].Bytes)) + 7) &^ 7
+	}
+	mem := C.calloc(1, C.size_t(size))
+	if mem == nil {
+		return nil, newError("HY001", "out of memory for %d parameters", len(params))
+	}
+	s.atRelease(func() { C.free(mem) })
+	out := unsafe.Slice((*C.pc_param)(mem), len(params))
+	for i := range params {
+		at := unsafe.Add(mem, data)
+		room := (max(8, len(params[i].Text)+1, len(params[i].Bytes)) + 7) &^ 7
+		fill(&out[i], &params[i], at, unsafe.Slice((*byte)(at), room))
+		data += room
+	}
+	return (*C.pc_param)(mem), nil
+}
+
+func (s *stmt) checkParam(i int, p *Param) error {
+	switch p.Type {
+	case ParamFloat:
+		if !p.Null && !s.c.lib.traits.takesFloat(p.Float) {
+			return &Error{State: "22003", Message: "parameter " + itoa(i+1) + " is NaN or infinite, which this driver changes", Driver: s.c.spec.Driver}
+		}
+	case ParamInt, ParamBool, ParamBytes:
+	case ParamText, ParamNumeric, ParamDate, ParamTime, ParamTimestamp:
+		if strings.IndexByte(p.Text, 0) >= 0 || !utf8.ValidString(p.Text) {
+			return newError("22021", "parameter %d is not valid UTF-8 or holds a NUL byte", i+1)
+		}
+	default:
+		return newError("HY004", "parameter %d has the unknown type %d", i+1, p.Type)
+	}
+	return nil
+}
+
+// longText is where drivers begin to want a long type for character parameters.
+const longText = 8000
+
+func fill(out *C.pc_param, p *Param, at unsafe.Pointer, mem []byte) {
+	out.data = at
+	switch p.Type {
+	case ParamInt:
+		out.ctype, out.sqltype, out.size, out.len = C.SQL_C_SBIGINT, C.SQL_BIGINT, 19, 8
+		*(*int64)(at) = p.Int
+	case ParamFloat:
+		out.ctype, out.sqltype, out.size, out.len = C.SQL_C_DOUBLE, C.SQL_DOUBLE, 15, 8
+		*(*uint64)(at) = math.Float64bits(p.Float)
+	case ParamBool:
+		out.ctype, out.sqltype, out.size, out.len = C.SQL_C_BIT, C.SQL_BIT, 1, 1
+		if p.Int != 0 {
+			mem[0] = 1
+		}
+	case ParamBytes:
+		out.ctype, out.sqltype = C.SQL_C_BINARY, C.SQL_VARBINARY
+		if len(p.Bytes) > longText {
+			out.sqltype = C.SQL_LONGVARBINARY
+		}
+		out.size, out.len = C.int64_t(max(1, len(p.Bytes))), C.int64_t(len(p.Bytes))
+		copy(mem, p.Bytes)
+	default:
+		out.ctype, out.sqltype = C.SQL_C_CHAR, C.SQL_VARCHAR
+		if len(p.Text) > longText {
+			out.sqltype = C.SQL_LONGVARCHAR
+		}
+		out.size, out.len = C.int64_t(max(1, len(p.Text))), C.int64_t(len(p.Text))
+		copy(mem, p.Text)
+	}
+	if p.Null {
+		out.len = C.SQL_NULL_DATA
+	}
+}
+
+// Exec runs a statement for its effect: session set-up. Results are discarded.
+func (c *Conn) Exec(ctx context.Context, sql string) error {
+	s, err := c.newStmt(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	stop := context.AfterFunc(ctx, func() { s.cancel(context.Cause(ctx)) })
+	defer stop()
+	if err := s.execute(ctx, sql, nil); err != nil {
+		return err
+	}
+	for more := true; more; {
+		if more, err = s.moreResults(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moreResults goes to the next result; whatever is neither success nor "no more" is an error.
+func (s *stmt) moreResults(ctx context.Context) (bool, error) {
+	more := false
+	err := s.call(ctx, phaseFetch, "going to the next result", func() C.SQLRETURN {
+		rc := C.SQLMoreResults(C.SQLHSTMT(s.handle))
+		more = ok(int64(rc))
+		return rc
+	})
+	return more && err == nil, err
+}

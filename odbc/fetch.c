@@ -1,0 +1,566 @@
+/*
+ * fetch.c: fills a block of rows in one call.
+ *
+ * Block mode: the driver fills whole arrays; values longer than their room
+ * are fetched again by SQLSetPos and SQLGetData.  Row mode, for drivers
+ * that cannot do that: one row at a time into scratch memory, copied here.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cursor.h"
+
+#define STATUS_UNSET	((SQLUSMALLINT) 0xffff)
+#define FETCHED_UNSET	((SQLULEN) -1)
+#define SHORT_TEXT		128		/* declared lengths up to this are given whole */
+
+int
+pc_own_error(pc_cursor *c, const char *state, const char *fmt,...)
+{
+	va_list		args;
+
+	memcpy(c->state, state, 5);
+	va_start(args, fmt);
+	vsnprintf(c->message, sizeof(c->message), fmt, args);
+	va_end(args);
+	return PC_FETCH_OWN;
+}
+
+const char *
+pc_cursor_state(const pc_cursor *c)
+{
+	return c->state;
+}
+
+const char *
+pc_cursor_message(const pc_cursor *c)
+{
+	return c->message;
+}
+
+int32_t
+pc_cursor_rows(const pc_cursor *c)
+{
+	return c->rows;
+}
+
+/* ---- what a cursor is made of ---- */
+
+static void
+init_kind(pc_col *col, int32_t kind)
+{
+	col->kind = kind;
+	switch (kind)
+	{
+		case PC_KIND_INT64:
+			col->ctype = SQL_C_SBIGINT;
+			col->width = sizeof(int64_t);
+			break;
+		case PC_KIND_UINT64:
+			col->ctype = SQL_C_UBIGINT;
+			col->width = sizeof(uint64_t);
+			break;
+		case PC_KIND_FLOAT64:
+			col->ctype = SQL_C_DOUBLE;
+			col->width = sizeof(double);
+			break;
+		case PC_KIND_BOOL:
+			col->ctype = SQL_C_BIT;
+			col->width = 1;
+			break;
+		case PC_KIND_BYTES:
+			col->ctype = SQL_C_BINARY;
+			col->variable = true;
+			break;
+		case PC_KIND_DATE:
+			col->ctype = SQL_C_TYPE_DATE;
+			col->width = sizeof(SQL_DATE_STRUCT);
+			break;
+		case PC_KIND_TIMESTAMP:
+			col->ctype = SQL_C_TYPE_TIMESTAMP;
+			col->width = sizeof(SQL_TIMESTAMP_STRUCT);
+			break;
+		default:
+			col->kind = PC_KIND_TEXT;
+			col->ctype = SQL_C_CHAR;
+			col->variable = true;
+			break;
+	}
+}
+
+/* Row mode: which columns may be bound, which must come by SQLGetData in order. */
+static void
+choose_mode(pc_cursor *c, bool has_variable)
+{
+	uint32_t	ext = c->o.getdata;
+	bool		again = (ext & SQL_GD_BOUND) && (ext & SQL_GD_ANY_COLUMN);
+	bool		after = false;
+
+	c->row_mode = has_variable && !(again && (ext & SQL_GD_BLOCK));
+	if (!c->row_mode || again)
+		return;
+	for (int32_t i = 0; i < c->ncols; i++)
+	{
+		after = after || c->cols[i].variable;
+		c->cols[i].unbound = (ext & SQL_GD_ANY_COLUMN) ? c->cols[i].variable : after;
+	}
+}
+
+/* Returns NULL when memory is short. */
+pc_cursor *
+pc_cursor_new(SQLHSTMT stmt, int32_t ncols, const int32_t *kinds,
+			  const int64_t *maxlens, const pc_cursor_options *o)
+{
+	pc_cursor  *c = calloc(1, sizeof(pc_cursor));
+	bool		has_variable = false;
+
+	if (c == NULL)
+		return NULL;
+	c->stmt = stmt;
+	c->o = *o;
+	c->ncols = ncols;
+	c->relayout = true;
+	c->cols = calloc((size_t) ncols, sizeof(pc_col));
+	c->status = calloc((size_t) o->block_rows, sizeof(SQLUSMALLINT));
+	if (c->cols == NULL || c->status == NULL)
+		goto fail;
+	for (int32_t i = 0; i < ncols; i++)
+	{
+		pc_col	   *col = &c->cols[i];
+
+		init_kind(col, kinds[i]);
+		if (col->variable)
+		{
+			has_variable = true;
+			col->want = o->text_room;
+			if (maxlens[i] > 0 && maxlens[i] <= SHORT_TEXT)
+				col->want = maxlens[i] < 8 ? 8 : (int32_t) maxlens[i];
+		}
+		else if (!o->native)
+		{
+			col->via_text = true;
+			col->ctype = SQL_C_CHAR;
+			col->text = malloc((size_t) o->block_rows * NATIVE_TEXT_WIDTH);
+			if (col->text == NULL)
+				goto fail;
+		}
+	}
+	choose_mode(c, has_variable);
+	return c;
+fail:
+	pc_cursor_free(c);
+	return NULL;
+}
+
+void
+pc_cursor_free(pc_cursor *c)
+{
+	if (c == NULL)
+		return;
+	for (int32_t i = 0; c->cols != NULL && i < c->ncols; i++)
+		free(c->cols[i].text);
+	free(c->cols);
+	free(c->status);
+	free(c->scratch);
+	free(c->carry);
+	free(c);
+}
+
+/* ---- judging a fetch ---- */
+
+/* SQL_SUCCESS_WITH_INFO is fine only if it says nothing but "truncated". */
+static int
+only_truncation(pc_cursor *c)
+{
+	SQLCHAR		state[6];
+	SQLINTEGER	native;
+	SQLSMALLINT len;
+
+	for (SQLSMALLINT i = 1; SQL_SUCCEEDED(SQLGetDiagRec(SQL_HANDLE_STMT, c->stmt, i, state, &native, NULL, 0, &len)); i++)
+		if (memcmp(state, "01004", 5) != 0)
+			return PC_FETCH_DIAG;
+	return 0;
+}
+
+/* Rows of the row set: the counter if it was written, else what the status array tells. */
+static int64_t
+count_rows(pc_cursor *c)
+{
+	SQLULEN		n = c->fetched;
+
+	if (n == FETCHED_UNSET)
+		for (n = 0; n < c->array_size; n++)
+			if (c->status[n] == STATUS_UNSET || c->status[n] == SQL_ROW_NOROW)
+				break;
+	if (n > c->array_size)
+		return pc_own_error(c, "HY000", "the driver tells %llu rows of %llu asked for",
+							(unsigned long long) n, (unsigned long long) c->array_size);
+	for (SQLULEN i = 0; i < n; i++)
+	{
+		if (c->status[i] == SQL_ROW_ERROR)
+			return PC_FETCH_DIAG;
+		if (c->status[i] == SQL_ROW_NOROW)
+			return pc_own_error(c, "HY000", "the driver tells %llu rows, but row %llu is missing",
+								(unsigned long long) n, (unsigned long long) i + 1);
+	}
+	return (int64_t) n;
+}
+
+/* Is this value not in place?  ind < 0 and not NULL means a length the driver does not know. */
+static bool
+overflows(const pc_col *col, int64_t ind)
+{
+	return ind > col->room || (ind < 0 && ind != SQL_NULL_DATA);
+}
+
+static int
+check_indicator(pc_cursor *c, int32_t col, int64_t ind)
+{
+	if (ind < 0 && ind != SQL_NULL_DATA && ind != SQL_NO_TOTAL)
+		return pc_own_error(c, "HY000", "the driver gave indicator %lld for column %d", (long long) ind, col + 1);
+	return 0;
+}
+
+/* ---- block mode ---- */
+
+static SQLRETURN
+bind_block(pc_cursor *c, pc_block *blk)
+{
+	SQLRETURN	rc = SQL_SUCCESS;
+
+	if (c->array_size != (SQLULEN) c->rows)
+	{
+		c->array_size = (SQLULEN) c->rows;
+		rc = SQLSetStmtAttr(c->stmt, SQL_ATTR_ROW_ARRAY_SIZE, (SQLPOINTER) c->array_size, 0);
+		if (SQL_SUCCEEDED(rc))
+			rc = SQLSetStmtAttr(c->stmt, SQL_ATTR_ROW_STATUS_PTR, c->status, 0);
+		if (SQL_SUCCEEDED(rc))
+			rc = SQLSetStmtAttr(c->stmt, SQL_ATTR_ROWS_FETCHED_PTR, &c->fetched, 0);
+	}
+	for (int32_t i = 0; i < c->ncols && SQL_SUCCEEDED(rc); i++)
+	{
+		pc_col	   *col = &c->cols[i];
+
+		if (col->via_text)
+			rc = SQLBindCol(c->stmt, (SQLUSMALLINT) (i + 1), SQL_C_CHAR, col->text,
+							NATIVE_TEXT_WIDTH, (SQLLEN *) pc_ind(blk, i));
+		else
+			rc = SQLBindCol(c->stmt, (SQLUSMALLINT) (i + 1), col->ctype, blk->cols[i].data,
+							col->width, (SQLLEN *) pc_ind(blk, i));
+	}
+	return rc;
+}
+
+/* Turns the texts of a fixed kind into native values. */
+static int
+convert_block(pc_cursor *c, pc_block *blk, int32_t col, int32_t n)
+{
+	int64_t    *ind = pc_ind(blk, col);
+
+	for (int32_t row = 0; row < n; row++)
+	{
+		int			err;
+
+		if (ind[row] == SQL_NULL_DATA)
+			continue;
+		if (ind[row] < 0 || ind[row] >= NATIVE_TEXT_WIDTH)
+			return pc_own_error(c, "22003", "a value of column %d is too long for its type", col + 1);
+		err = pc_from_text(c, col, c->cols[col].text + (size_t) row * NATIVE_TEXT_WIDTH,
+						   ind[row], pc_slot(blk, col, row));
+		if (err != 0)
+			return err;
+	}
+	return 0;
+}
+
+/* Checks the indicators of n rows; returns the number of values to be fetched again. */
+static int64_t
+scan_block(pc_cursor *c, pc_block *blk, int32_t n)
+{
+	int64_t		over = 0;
+	int			err;
+
+	for (int32_t i = 0; i < c->ncols; i++)
+	{
+		pc_col	   *col = &c->cols[i];
+		const int64_t *ind = pc_ind(blk, i);
+
+		if (col->via_text)
+		{
+			if ((err = convert_block(c, blk, i, n)) != 0)
+				return err;
+			continue;
+		}
+		if (!col->variable)
+			continue;
+		col->seen += n;
+		for (int32_t row = 0; row < n; row++)
+			if (overflows(col, ind[row]))
+			{
+				if ((err = check_indicator(c, i, ind[row])) != 0)
+					return err;
+				col->over++;
+				col->over_bytes += ind[row] > 0 ? ind[row] : 2 * col->room;
+				over++;
+			}
+	}
+	return over;
+}
+
+/* Fetches the long values of one row; at is the row's place in the row set. */
+static int
+long_values(pc_cursor *c, pc_buffer *b, pc_block *blk, int32_t row, int32_t at)
+{
+	bool		positioned = false;
+
+	for (int32_t i = 0; i < c->ncols; i++)
+	{
+		int64_t		ind = pc_ind(blk, i)[row];
+		int			err;
+
+		if (!c->cols[i].variable || !overflows(&c->cols[i], ind))
+			continue;
+		if (!positioned && !SQL_SUCCEEDED(SQLSetPos(c->stmt, (SQLSETPOSIROW) (at + 1), SQL_POSITION, SQL_LOCK_NO_CHANGE)))
+			return PC_FETCH_DIAG;
+		positioned = true;
+		err = pc_get_long(c, b, blk, i, row, ind >= 0 ? ind : -1);
+		if (err != 0)
+			return err;
+	}
+	return 0;
+}
+
+/* Puts rows [from, n) of the block aside; they are delivered with the next blocks. */
+static int
+put_aside(pc_cursor *c, pc_block *blk, int32_t from, int32_t n, int32_t at)
+{
+	int32_t		left = n - from;
+	size_t		row = 0;
+	char	   *p;
+
+	for (int32_t i = 0; i < c->ncols; i++)
+		row += (size_t) c->cols[i].width + sizeof(int64_t);
+	p = malloc(row * (size_t) left);
+	if (p == NULL)
+		return pc_own_error(c, "HY001", "out of memory for %d rows", left);
+	free(c->carry);
+	c->carry = p;
+	c->carry_from = at;
+	c->carry_rows = left;
+	for (int32_t i = 0; i < c->ncols; i++)
+	{
+		size_t		ind = sizeof(int64_t) * (size_t) left;
+		size_t		data = (size_t) c->cols[i].width * (size_t) left;
+
+		memcpy(p, pc_ind(blk, i) + from, ind);
+		memcpy(p + ind, pc_slot(blk, i, from), data);
+		p += ind + data;
+	}
+	return 0;
+}
+
+static int32_t
+take_back(pc_cursor *c, pc_block *blk)
+{
+	int32_t		n = c->carry_rows;
+	const char *p = c->carry;
+
+	for (int32_t i = 0; i < c->ncols; i++)
+	{
+		size_t		ind = sizeof(int64_t) * (size_t) n;
+		size_t		data = (size_t) c->cols[i].width * (size_t) n;
+
+		memcpy(pc_ind(blk, i), p, ind);
+		memcpy(blk->cols[i].data, p + ind, data);
+		p += ind + data;
+	}
+	c->carry_rows = 0;
+	return n;
+}
+
+/*
+ * Long values of rows [0, n), which lie at "at" in the row set.  Stops after
+ * the row that fills the arena's share; the rows behind it wait.
+ */
+static int64_t
+deliver(pc_cursor *c, pc_buffer *b, pc_block *blk, int32_t n, int32_t at, bool any_long)
+{
+	for (int32_t row = 0; any_long && row < n; row++)
+	{
+		int			err = long_values(c, b, blk, row, at + row);
+
+		if (err != 0)
+			return err;
+		if (blk->arena_len > c->o.block_bytes && row + 1 < n)
+		{
+			if ((err = put_aside(c, blk, row + 1, n, at + row + 1)) != 0)
+				return err;
+			n = row + 1;
+		}
+	}
+	blk->nrows = n;
+	return n;
+}
+
+static int64_t
+fetch_block(pc_cursor *c, pc_buffer *b, pc_block *blk)
+{
+	SQLRETURN	rc;
+	int64_t		n;
+	int64_t		over;
+
+	if (c->carry_rows > 0)
+	{
+		int32_t		at = c->carry_from;
+
+		return deliver(c, b, blk, take_back(c, blk), at, true);
+	}
+	if (!SQL_SUCCEEDED(bind_block(c, blk)))
+		return PC_FETCH_DIAG;
+	c->fetched = FETCHED_UNSET;
+	memset(c->status, 0xff, sizeof(SQLUSMALLINT) * (size_t) c->rows);
+	rc = SQLFetch(c->stmt);
+	if (rc == SQL_NO_DATA)
+		return PC_FETCH_END;
+	if (!SQL_SUCCEEDED(rc))
+		return PC_FETCH_DIAG;
+	if ((n = count_rows(c)) <= 0)
+		return n;
+	if ((over = scan_block(c, blk, (int32_t) n)) < 0)
+		return over;
+	if (rc == SQL_SUCCESS_WITH_INFO)
+	{
+		if (only_truncation(c) != 0)
+			return PC_FETCH_DIAG;
+		if (over == 0)
+			return pc_own_error(c, "22001", "the driver reports a truncated value, but every length fits");
+	}
+	pc_note_growth(c);
+	return deliver(c, b, blk, (int32_t) n, 0, over > 0);
+}
+
+/* ---- row mode ---- */
+
+static int
+bind_row(pc_cursor *c)
+{
+	size_t		total = 0;
+	char	   *p;
+
+	for (int32_t i = 0; i < c->ncols; i++)
+		total += ((size_t) c->cols[i].width + 15) & ~(size_t) 7;
+	p = realloc(c->scratch, total);
+	if (p == NULL)
+		return pc_own_error(c, "HY001", "out of memory for a row");
+	c->scratch = p;
+	for (int32_t i = 0; i < c->ncols; i++)
+	{
+		pc_col	   *col = &c->cols[i];
+
+		col->scratch = p;
+		p += ((size_t) col->width + 15) & ~(size_t) 7;
+		if (col->unbound)
+			continue;
+		if (!SQL_SUCCEEDED(SQLBindCol(c->stmt, (SQLUSMALLINT) (i + 1), col->ctype,
+									  col->via_text ? col->text : col->scratch,
+									  col->via_text ? NATIVE_TEXT_WIDTH : col->width, &col->scratch_ind)))
+			return PC_FETCH_DIAG;
+	}
+	c->row_bound = true;
+	return 0;
+}
+
+/* One column of the row just fetched, in ascending order of columns. */
+static int
+take_value(pc_cursor *c, pc_buffer *b, pc_block *blk, int32_t i, int32_t row, bool *over)
+{
+	pc_col	   *col = &c->cols[i];
+	int64_t		ind = col->scratch_ind;
+	int			err;
+
+	if (col->unbound)
+		return pc_get_value(c, b, blk, i, row);
+	pc_ind(blk, i)[row] = ind;
+	if (ind == SQL_NULL_DATA)
+		return 0;
+	if (col->via_text)
+	{
+		if (ind < 0 || ind >= NATIVE_TEXT_WIDTH)
+			return pc_own_error(c, "22003", "a value of column %d is too long for its type", i + 1);
+		return pc_from_text(c, i, col->text, ind, pc_slot(blk, i, row));
+	}
+	if (!col->variable)
+	{
+		memcpy(pc_slot(blk, i, row), col->scratch, (size_t) col->width);
+		return 0;
+	}
+	col->seen++;
+	if (!overflows(col, ind))
+	{
+		memcpy(pc_slot(blk, i, row), col->scratch, (size_t) ind);
+		return 0;
+	}
+	if ((err = check_indicator(c, i, ind)) != 0)
+		return err;
+	*over = true;
+	col->over++;
+	col->over_bytes += ind > 0 ? ind : 2 * col->room;
+	return pc_get_long(c, b, blk, i, row, ind >= 0 ? ind : -1);
+}
+
+static int64_t
+fetch_rows(pc_cursor *c, pc_buffer *b, pc_block *blk)
+{
+	int32_t		n = 0;
+	int			err;
+
+	if (!c->row_bound && (err = bind_row(c)) != 0)
+		return err;
+	while (n < c->rows && blk->arena_len <= c->o.block_bytes)
+	{
+		SQLRETURN	rc = SQLFetch(c->stmt);
+		bool		over = false;
+
+		if (rc == SQL_NO_DATA)
+		{
+			c->ended = true;
+			break;
+		}
+		if (!SQL_SUCCEEDED(rc))
+			return PC_FETCH_DIAG;
+		if (rc == SQL_SUCCESS_WITH_INFO && only_truncation(c) != 0)
+			return PC_FETCH_DIAG;
+		for (int32_t i = 0; i < c->ncols; i++)
+			if ((err = take_value(c, b, blk, i, n, &over)) != 0)
+				return err;
+		if (rc == SQL_SUCCESS_WITH_INFO && !over)
+			return pc_own_error(c, "22001", "the driver reports a truncated value, but every length fits");
+		n++;
+	}
+	pc_note_growth(c);
+	blk->nrows = n;
+	return n;
+}
+
+/*
+ * Fills the buffer with the next block.  Returns rows, PC_FETCH_END,
+ * PC_FETCH_DIAG or PC_FETCH_OWN.
+ */
+int64_t
+pc_cursor_fetch(pc_cursor *c, pc_buffer *b)
+{
+	pc_block   *blk;
+	int			err;
+
+	if (c->ended)
+		return PC_FETCH_END;
+	if (c->relayout && c->carry_rows == 0)
+	{
+		if ((err = pc_layout(c, b)) != 0)
+			return err;
+		c->row_bound = false;
+	}
+	blk = pc_place(c, b);
+	return c->row_mode ? fetch_rows(c, b, blk) : fetch_block(c, b, blk);
+}
