@@ -1,0 +1,135 @@
+// Portcullis is the policy service, its command line client and the daemon
+// beside an engine, in one binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"portcullis.dev/portcullis/service"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// command is one sub-command.
+type command struct {
+	name  string
+	about string
+	run   func(ctx context.Context, args []string, io streams) error
+}
+
+type streams struct {
+	out io.Writer
+	err io.Writer
+}
+
+// commands lists the sub-commands in the order of the help.
+func commands() []command {
+	return []command{
+		{"serve", "run the policy service", runServe},
+		{"apply", "make the service equal to a state file", runApply},
+		{"status", "show versions, nodes and what is not in step", runStatus},
+		{"audit", "list audit records, or follow them", runAudit},
+		{"explain", "explain the decision for a person and a data source", runExplain},
+		{"apikey", "make, list and revoke API keys", runAPIKey},
+		{"seal", "make key files and seal secrets", runSeal},
+		{"version", "show the version", runVersion},
+	}
+}
+
+// errUsage is a wrong command line; the message has been written.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := dispatch(ctx, os.Args[1:], streams{out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+func dispatch(ctx context.Context, args []string, io streams) int {
+	if len(args) == 0 {
+		help(io.err)
+		return exitUsage
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		help(io.out)
+		return exitOK
+	case "--version", "-version":
+		args[0] = "version"
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return finish(c.run(ctx, args[1:], io), io)
+		}
+	}
+	fmt.Fprintf(io.err, "portcullis: unknown command %q\n", args[0])
+	help(io.err)
+	return exitUsage
+}
+
+func finish(err error, io streams) int {
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.Is(err, errUsage):
+		return exitUsage
+	}
+	fmt.Fprintf(io.err, "portcullis: %v\n", err)
+	var e *service.Error
+	if errors.As(err, &e) && e.Hint != "" {
+		fmt.Fprintf(io.err, "hint: %s\n", e.Hint)
+	}
+	return exitFailed
+}
+
+func help(w io.Writer) {
+	fmt.Fprintln(w, "usage: portcullis COMMAND [FLAGS]")
+	fmt.Fprintln(w)
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.about)
+	}
+	fmt.Fprintln(w)
+	fmt.Fprintln(w, "portcullis COMMAND --help lists the flags. Exit codes: 0 done, 1 failed, 2 wrong usage.")
+}
+
+// parse reads the flags of a command; at most args arguments may follow.
+func parse(f *flag.FlagSet, args []string, most int, io streams) error {
+	f.SetOutput(io.err)
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return errUsage
+	}
+	if f.NArg() > most {
+		return usage(f, io, "unexpected argument %q", f.Arg(most))
+	}
+	return nil
+}
+
+// usage writes what is wrong with the command line.
+func usage(f *flag.FlagSet, io streams, format string, args ...any) error {
+	fmt.Fprintf(io.err, "portcullis %s: %s\n", f.Name(), fmt.Sprintf(format, args...))
+	f.Usage()
+	return errUsage
+}
+
+func env(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}

@@ -1,0 +1,185 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/internal/seal"
+)
+
+// EngineConfig names the engine that the service keeps in step.
+type EngineConfig struct {
+	URL        string    // of the engine's database, as a superuser
+	Node       string    // name of the node
+	ServiceURL string    // where the node reaches this service
+	NodeKey    *seal.Key // seals what is stored in the engine's catalogs; nil: the engine seals
+}
+
+// Engine keeps one engine equal to the store: its configuration, SQL accounts
+// and foreign tables. Replicas take turns by a lock in the store.
+type Engine struct {
+	cfg   EngineConfig
+	store *Store
+	log   *slog.Logger
+	wake  chan struct{}
+
+	mu    sync.Mutex
+	state string
+}
+
+// resyncEvery bounds how long a difference that nobody announced may last.
+const resyncEvery = 30 * time.Second
+
+// NewEngine makes an Engine; Run does the work.
+func NewEngine(store *Store, cfg EngineConfig, log *slog.Logger) *Engine {
+	return &Engine{cfg: cfg, store: store, log: log, wake: make(chan struct{}, 1), state: "not yet reached"}
+}
+
+// Wake asks for a round soon.
+func (e *Engine) Wake() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// State says how the last round went.
+func (e *Engine) State() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.state
+}
+
+func (e *Engine) setState(text string) (changed bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	changed = e.state != text
+	e.state = text
+	return changed
+}
+
+// Run works until ctx ends: at once, when woken, and from time to time.
+func (e *Engine) Run(ctx context.Context) {
+	wait := 200 * time.Millisecond
+	for {
+		err := e.round(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		pause := resyncEvery
+		if err != nil {
+			wait = min(2*wait, resyncEvery)
+			pause = wait
+			if e.setState("behind: " + err.Error()) {
+				e.log.Warn("the engine is not in step", "node", e.cfg.Node, "error", err)
+			}
+		} else {
+			wait = 200 * time.Millisecond
+			if e.setState("in step") {
+				e.log.Info("the engine is in step", "node", e.cfg.Node)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.wake:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// round makes everything equal once. What fails does not stop the rest.
+func (e *Engine) round(ctx context.Context) error {
+	return e.locked(ctx, func(conn *pgx.Conn) error {
+		if err := e.configure(ctx, conn); err != nil {
+			return err
+		}
+		return errors.Join(e.syncAccounts(ctx, conn), e.syncTables(ctx, conn))
+	})
+}
+
+// SyncAccounts makes the SQL accounts now.
+func (e *Engine) SyncAccounts(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return e.locked(ctx, func(conn *pgx.Conn) error { return e.syncAccounts(ctx, conn) })
+}
+
+// locked runs f with a connection to the engine while no other replica does.
+func (e *Engine) locked(ctx context.Context, f func(conn *pgx.Conn) error) error {
+	return pgx.BeginFunc(ctx, e.store.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('portcullis engine ' || $1, 0))", e.cfg.Node); err != nil {
+			return err
+		}
+		conn, err := e.connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		return f(conn)
+	})
+}
+
+func (e *Engine) connect(ctx context.Context) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(e.cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("engine URL: %w", err)
+	}
+	cfg.ConnectTimeout = 5 * time.Second
+	cfg.RuntimeParams["application_name"] = "portcullis serve"
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the engine: %w", err)
+	}
+	// What this connection sends may hold secrets: none of it belongs into a log.
+	for _, setting := range []string{
+		"log_statement = 'none'", "log_min_duration_statement = -1", "log_min_duration_sample = -1", "log_min_error_statement = 'panic'",
+		"log_parameter_max_length = 0", "log_parameter_max_length_on_error = 0", "pg_stat_statements.track = 'none'",
+		"lock_timeout = '10s'", "search_path = pg_catalog",
+	} {
+		if _, err := conn.Exec(ctx, "SET "+setting); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare the connection to the engine (a superuser is needed): %w", err), conn.Close(context.WithoutCancel(ctx)))
+		}
+	}
+	return conn, nil
+}
+
+// configure tells the node where its service is and gives it an API key.
+func (e *Engine) configure(ctx context.Context, conn *pgx.Conn) error {
+	var ready bool
+	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+		WHERE n.nspname = 'immutasys' AND p.proname = 'configure' AND p.pronargs = 3)`).Scan(&ready)
+	if err != nil {
+		return err
+	}
+	if !ready {
+		return errors.New("the engine's database lacks the extension: CREATE EXTENSION portcullis")
+	}
+	name := "engine " + e.cfg.Node
+	var configured, keyKnown bool
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM immutasys.service_config WHERE url = $1 AND node = $2) AND EXISTS (SELECT FROM immutasys.dbtoken)",
+		e.cfg.ServiceURL, e.cfg.Node).Scan(&configured); err != nil {
+		return fmt.Errorf("read immutasys.service_config: %w", err)
+	}
+	if err := e.store.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM portcullis.api_keys WHERE name = $1 AND node = $2)", name, e.cfg.Node).Scan(&keyKnown); err != nil {
+		return err
+	}
+	if configured && keyKnown {
+		return nil
+	}
+	k, err := e.store.CreateAPIKey(ctx, "service", APIKey{Name: name, Node: e.cfg.Node}, true)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, "SELECT immutasys.configure($1, $2, $3)", e.cfg.ServiceURL, k.Key, e.cfg.Node); err != nil {
+		return fmt.Errorf("immutasys.configure: %w", errors.Join(err, e.store.DeleteAPIKey(ctx, "service", name)))
+	}
+	e.log.Info("configured the engine", "node", e.cfg.Node, "url", e.cfg.ServiceURL)
+	return nil
+}

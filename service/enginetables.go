@@ -1,0 +1,455 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// tableSchema is where people find the data sources.
+const tableSchema = "immuta"
+
+// serverMark is the comment of foreign servers that the service made and may drop.
+const serverMark = "made by the policy service"
+
+// foreignTable is a foreign table of the engine that is a data source.
+type foreignTable struct {
+	oid    uint32
+	name   string
+	schema string
+	server string
+}
+
+// synced is what a foreign table was made from; another value makes it anew.
+type syncedFrom struct {
+	Source, RemoteSchema, RemoteTable, LocalName string
+	OID                                          uint32
+}
+
+func (e *Engine) syncTables(ctx context.Context, conn *pgx.Conn) error {
+	if err := prepareSchema(ctx, conn); err != nil {
+		return err
+	}
+	sources, err := listSources(ctx, e.store.pool, nil)
+	if err != nil {
+		return err
+	}
+	wanted, err := listDataSources(ctx, e.store.pool, nil)
+	if err != nil {
+		return err
+	}
+	have, err := foreignTables(ctx, conn)
+	if err != nil {
+		return err
+	}
+	failed := e.dropTables(ctx, conn, wanted, have)
+	usable := map[string]Source{}
+	for _, s := range sources {
+		if err := e.syncServer(ctx, conn, s); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("source %q: %w", s.Name, err))
+			continue
+		}
+		usable[s.Name] = s
+	}
+	for _, d := range wanted {
+		source, ok := usable[d.Source]
+		if !ok {
+			continue
+		}
+		if err := e.syncTable(ctx, conn, source, d, have[d.ID]); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("data source %q: %w", d.Name, err))
+			if _, err := e.store.pool.Exec(ctx, "UPDATE portcullis.data_sources SET sync_error = $2 WHERE id = $1", d.ID, err.Error()); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(failed, e.dropServers(ctx, conn, sources))
+}
+
+func prepareSchema(ctx context.Context, conn *pgx.Conn) error {
+	var exists bool
+	if err := conn.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", tableSchema).Scan(&exists); err != nil {
+		return err
+	}
+	if !exists {
+		if _, err := conn.Exec(ctx, "CREATE SCHEMA "+tableSchema); err != nil {
+			return err
+		}
+	}
+	_, err := conn.Exec(ctx, "GRANT USAGE ON SCHEMA "+tableSchema+" TO "+governedRole)
+	return err
+}
+
+// foreignTables finds the data sources of the engine by id.
+func foreignTables(ctx context.Context, conn *pgx.Conn) (map[string]foreignTable, error) {
+	rows, err := conn.Query(ctx, `SELECT o.option_value, c.oid, c.relname, n.nspname, s.srvname
+		FROM pg_foreign_table t JOIN pg_class c ON c.oid = t.ftrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_foreign_server s ON s.oid = t.ftserver JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw,
+		LATERAL pg_options_to_table(t.ftoptions) o WHERE w.fdwname = 'portcullis' AND o.option_name = 'data_source'`)
+	if err != nil {
+		return nil, err
+	}
+	tables := map[string]foreignTable{}
+	var id string
+	var t foreignTable
+	_, err = pgx.ForEachRow(rows, []any{&id, &t.oid, &t.name, &t.schema, &t.server}, func() error {
+		tables[id] = t
+		return nil
+	})
+	return tables, err
+}
+
+// dropTables drops foreign tables of data sources that are no more.
+func (e *Engine) dropTables(ctx context.Context, conn *pgx.Conn, wanted []DataSource, have map[string]foreignTable) error {
+	var failed error
+	for id, t := range have {
+		if t.schema != tableSchema || slices.ContainsFunc(wanted, func(d DataSource) bool { return d.ID == id }) {
+			continue
+		}
+		if _, err := conn.Exec(ctx, "DROP FOREIGN TABLE "+qualified(t)); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("drop foreign table %s: %w", t.name, err))
+			continue
+		}
+		e.log.Info("dropped a foreign table", "table", t.name)
+	}
+	return failed
+}
+
+func qualified(t foreignTable) string { return pgx.Identifier{t.schema, t.name}.Sanitize() }
+
+func (e *Engine) dropServers(ctx context.Context, conn *pgx.Conn, sources []Source) error {
+	rows, err := conn.Query(ctx, `SELECT s.srvname FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+		WHERE w.fdwname = 'portcullis' AND obj_description(s.oid, 'pg_foreign_server') = $1
+		  AND NOT EXISTS (SELECT FROM pg_foreign_table t WHERE t.ftserver = s.oid)`, serverMark)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if slices.ContainsFunc(sources, func(s Source) bool { return s.Name == name }) {
+			continue
+		}
+		if err := inTransaction(ctx, conn, "DROP USER MAPPING IF EXISTS FOR PUBLIC SERVER "+quote(name), "DROP SERVER "+quote(name)); err != nil {
+			return fmt.Errorf("drop server %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func inTransaction(ctx context.Context, conn *pgx.Conn, statements ...string) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		for _, sql := range statements {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// serverOptions are the options that the foreign server is to have.
+func serverOptions(s Source) map[string]string {
+	o := maps.Clone(s.Options)
+	if o == nil {
+		o = map[string]string{}
+	}
+	o["driver"] = s.Driver
+	if s.Host != "" {
+		o["host"] = s.Host
+	}
+	if s.Port != 0 {
+		o["port"] = strconv.Itoa(s.Port)
+	}
+	if s.Database != "" {
+		o["database"] = s.Database
+	}
+	return o
+}
+
+// syncServer makes foreign server and user mapping of a source.
+func (e *Engine) syncServer(ctx context.Context, conn *pgx.Conn, s Source) error {
+	have, exists, err := readOptions(ctx, conn, "SELECT s.oid, s.srvoptions FROM pg_foreign_server s WHERE s.srvname = $1", s.Name)
+	if err != nil {
+		return err
+	}
+	want := serverOptions(s)
+	if !exists {
+		if err := inTransaction(ctx, conn,
+			"CREATE SERVER "+quote(s.Name)+" FOREIGN DATA WRAPPER portcullis"+optionList(nil, want),
+			"COMMENT ON SERVER "+quote(s.Name)+" IS "+literal(serverMark)); err != nil {
+			return err
+		}
+	} else if list := optionList(have, want); list != "" {
+		if _, err := conn.Exec(ctx, "ALTER SERVER "+quote(s.Name)+list); err != nil {
+			return err
+		}
+	}
+	return e.syncMapping(ctx, conn, s)
+}
+
+// syncMapping stores the credential for PUBLIC: decisions govern, and USAGE
+// on the server is granted to nobody.
+func (e *Engine) syncMapping(ctx context.Context, conn *pgx.Conn, s Source) error {
+	have, exists, err := readOptions(ctx, conn, `SELECT m.oid, m.umoptions FROM pg_user_mapping m JOIN pg_foreign_server s ON s.oid = m.umserver
+		WHERE m.umuser = 0 AND s.srvname = $1`, s.Name)
+	if err != nil {
+		return err
+	}
+	password, err := sourcePassword(ctx, e.store.pool, e.store, s.Name)
+	if err != nil {
+		return err
+	}
+	want := map[string]string{}
+	if s.Username != "" {
+		want["username"] = s.Username
+	}
+	if password != nil {
+		if err := e.sealPassword(want, have, *password); err != nil {
+			return err
+		}
+	}
+	switch list := optionList(have, want); {
+	case !exists && len(want) == 0:
+		return nil
+	case !exists:
+		_, err = conn.Exec(ctx, "CREATE USER MAPPING FOR PUBLIC SERVER "+quote(s.Name)+list)
+	case list != "":
+		_, err = conn.Exec(ctx, "ALTER USER MAPPING FOR PUBLIC SERVER "+quote(s.Name)+list)
+	}
+	if err != nil {
+		return fmt.Errorf("user mapping: %w", err)
+	}
+	return nil
+}
+
+// sealPassword adds the option of the password. A sealed text differs each
+// time it is made, so one that opens to the same password is kept.
+func (e *Engine) sealPassword(want, have map[string]string, password string) error {
+	if e.cfg.NodeKey == nil {
+		want["password"] = password
+		return nil
+	}
+	if old, err := e.cfg.NodeKey.Unseal(have["password_sealed"]); err == nil && string(old) == password {
+		want["password_sealed"] = have["password_sealed"]
+		return nil
+	}
+	sealed, err := e.cfg.NodeKey.Seal([]byte(password))
+	want["password_sealed"] = sealed
+	return err
+}
+
+// readOptions reads name=value options of one catalog row.
+func readOptions(ctx context.Context, conn *pgx.Conn, sql string, args ...any) (map[string]string, bool, error) {
+	var oid uint32
+	var list []string
+	err := conn.QueryRow(ctx, sql, args...).Scan(&oid, &list)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, false, nil
+	}
+	options := map[string]string{}
+	for _, o := range list {
+		name, value, _ := strings.Cut(o, "=")
+		options[name] = value
+	}
+	return options, err == nil, err
+}
+
+// optionList is the OPTIONS clause that turns have into want, "" for none.
+// have is nil where the object is being created.
+func optionList(have, want map[string]string) string {
+	var parts []string
+	for _, name := range sortedKeys(want) {
+		old, exists := have[name]
+		switch {
+		case have == nil:
+			parts = append(parts, quote(name)+" "+literal(want[name]))
+		case !exists:
+			parts = append(parts, "ADD "+quote(name)+" "+literal(want[name]))
+		case old != want[name]:
+			parts = append(parts, "SET "+quote(name)+" "+literal(want[name]))
+		}
+	}
+	for _, name := range sortedKeys(have) {
+		if _, keep := want[name]; !keep {
+			parts = append(parts, "DROP "+quote(name))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " OPTIONS (" + strings.Join(parts, ", ") + ")"
+}
+
+// literal quotes a string constant, safe with any standard_conforming_strings.
+func literal(text string) string {
+	quoted := "'" + strings.ReplaceAll(strings.ReplaceAll(text, `\`, `\\`), "'", "''") + "'"
+	if strings.Contains(text, `\`) {
+		return " E" + quoted
+	}
+	return quoted
+}
+
+// importSchema is the remote schema to import from where the data source names none.
+func importSchema(s Source, d DataSource) string {
+	switch {
+	case d.RemoteSchema != "":
+		return d.RemoteSchema
+	case strings.Contains(strings.ToLower(s.Driver), "sqlite"):
+		return "main"
+	}
+	return s.Database
+}
+
+// syncTable makes the foreign table of a data source and learns its columns.
+func (e *Engine) syncTable(ctx context.Context, conn *pgx.Conn, s Source, d DataSource, have foreignTable) error {
+	want := syncedFrom{Source: d.Source, RemoteSchema: d.RemoteSchema, RemoteTable: d.RemoteTable, LocalName: d.LocalName, OID: have.oid}
+	var raw []byte
+	if err := e.store.pool.QueryRow(ctx, "SELECT synced FROM portcullis.data_sources WHERE id = $1", d.ID).Scan(&raw); err != nil {
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil // deleted meanwhile
+		}
+		return err
+	}
+	var was syncedFrom
+	if raw != nil {
+		if err := json.Unmarshal(raw, &was); err != nil {
+			return err
+		}
+	}
+	if was == want && have.oid != 0 && d.SyncError == "" {
+		return nil
+	}
+	var columns []Column
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
+		want.OID, columns, err = importTable(ctx, tx, s, d, have)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.learn(ctx, d, columns, want, raw != nil); err != nil {
+		return err
+	}
+	e.log.Info("made a foreign table", "data_source", d.Name, "table", d.LocalName, "columns", len(columns))
+	return nil
+}
+
+// importTable imports into a schema of its own and then moves the table, so
+// that names in schema immuta are free to differ from the remote ones.
+func importTable(ctx context.Context, tx pgx.Tx, s Source, d DataSource, have foreignTable) (oid uint32, columns []Column, err error) {
+	staging := "portcullis_import_" + strings.ReplaceAll(d.ID, "-", "")
+	remote := importSchema(s, d)
+	if remote == "" {
+		return 0, nil, errors.New("remote_schema is needed for this source")
+	}
+	if have.oid != 0 {
+		if _, err := tx.Exec(ctx, "DROP FOREIGN TABLE "+qualified(have)); err != nil {
+			return 0, nil, err
+		}
+	}
+	for _, sql := range []string{
+		"CREATE SCHEMA " + quote(staging),
+		"IMPORT FOREIGN SCHEMA " + quote(remote) + " LIMIT TO (" + quote(d.RemoteTable) + ") FROM SERVER " + quote(s.Name) + " INTO " + quote(staging),
+	} {
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return 0, nil, err
+		}
+	}
+	rows, err := tx.Query(ctx, "SELECT c.oid, c.relname, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'f'", staging)
+	if err != nil {
+		return 0, nil, err
+	}
+	t, err := pgx.CollectExactlyOneRow(rows, func(r pgx.CollectableRow) (t foreignTable, err error) {
+		return t, r.Scan(&t.oid, &t.name, &t.schema)
+	})
+	if err != nil {
+		return 0, nil, fmt.Errorf("the source has no single table %q in schema %q: %w", d.RemoteTable, remote, err)
+	}
+	if err := nameTable(ctx, tx, t, d); err != nil {
+		return 0, nil, err
+	}
+	if _, err := tx.Exec(ctx, "DROP SCHEMA "+quote(staging)); err != nil {
+		return 0, nil, err
+	}
+	columns, err = importedColumns(ctx, tx, t.oid)
+	return t.oid, columns, err
+}
+
+// nameTable gives the imported table its options, name and place.
+func nameTable(ctx context.Context, tx pgx.Tx, t foreignTable, d DataSource) error {
+	have, _, err := readOptions(ctx, tx.Conn(), "SELECT ftrelid, ftoptions FROM pg_foreign_table WHERE ftrelid = $1", t.oid)
+	if err != nil {
+		return err
+	}
+	want := maps.Clone(have)
+	want["table_name"], want["data_source"] = d.RemoteTable, d.ID
+	delete(want, "schema_name")
+	if d.RemoteSchema != "" {
+		want["schema_name"] = d.RemoteSchema
+	}
+	if list := optionList(have, want); list != "" {
+		if _, err := tx.Exec(ctx, "ALTER FOREIGN TABLE "+qualified(t)+list); err != nil {
+			return err
+		}
+	}
+	if t.name != d.LocalName {
+		if _, err := tx.Exec(ctx, "ALTER FOREIGN TABLE "+qualified(t)+" RENAME TO "+quote(d.LocalName)); err != nil {
+			return err
+		}
+		t.name = d.LocalName
+	}
+	if _, err := tx.Exec(ctx, "ALTER FOREIGN TABLE "+qualified(t)+" SET SCHEMA "+tableSchema); err != nil {
+		return err
+	}
+	t.schema = tableSchema
+	_, err = tx.Exec(ctx, "GRANT SELECT ON "+qualified(t)+" TO "+governedRole)
+	return err
+}
+
+func importedColumns(ctx context.Context, tx pgx.Tx, oid uint32) ([]Column, error) {
+	rows, err := tx.Query(ctx, `SELECT coalesce((SELECT o.option_value FROM pg_options_to_table(a.attfdwoptions) o WHERE o.option_name = 'column_name'), a.attname),
+			format_type(a.atttypid, a.atttypmod)
+		FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, oid)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (c Column, err error) { return c, r.Scan(&c.Name, &c.Type) })
+}
+
+// learn stores what the source really has. Columns that appear after the
+// first time are masked until somebody confirms them.
+func (e *Engine) learn(ctx context.Context, d DataSource, columns []Column, from syncedFrom, again bool) error {
+	raw, err := json.Marshal(from)
+	if err != nil {
+		return err
+	}
+	_, err = e.store.Change(ctx, "service", func(c *change) error {
+		names := make([]string, 0, len(columns))
+		for i, col := range columns {
+			names = append(names, col.Name)
+			if _, err := c.Exec(ctx, `INSERT INTO portcullis.columns (data_source, name, ordinal, type, confirmed) VALUES ($1, $2, $3, $4, $5)
+				ON CONFLICT (data_source, name) DO UPDATE SET ordinal = EXCLUDED.ordinal, type = EXCLUDED.type`,
+				d.ID, col.Name, i+1, col.Type, !again); err != nil {
+				return err
+			}
+		}
+		if _, err := c.Exec(ctx, "DELETE FROM portcullis.columns WHERE data_source = $1 AND name <> ALL ($2::text[])", d.ID, names); err != nil {
+			return err
+		}
+		if _, err := c.Exec(ctx, "UPDATE portcullis.data_sources SET synced = $2, sync_error = NULL WHERE id = $1", d.ID, raw); err != nil {
+			return err
+		}
+		return c.record(ctx, "sync", "data_sources", d.Name, nil, columns)
+	})
+	return err
+}

@@ -1,0 +1,86 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Error is what a caller gets: an HTTP status and the parts of
+// {"error":{"code","message","field","hint"}}.
+type Error struct {
+	Status  int    `json:"-"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Field   string `json:"field,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func (e *Error) Error() string {
+	if e.Field == "" {
+		return e.Message
+	}
+	return e.Field + ": " + e.Message
+}
+
+// malformed says that a body or parameter cannot be read.
+func malformed(field, format string, args ...any) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: "malformed", Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// invalid says that a field can be read, but its value is not acceptable.
+func invalid(field, format string, args ...any) *Error {
+	return &Error{Status: http.StatusUnprocessableEntity, Code: "invalid", Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+func notFound(what, key string) *Error {
+	return &Error{Status: http.StatusNotFound, Code: "not_found", Field: what, Message: fmt.Sprintf("there is no such entry in %s: %s", what, key)}
+}
+
+func conflict(field, format string, args ...any) *Error {
+	return &Error{Status: http.StatusConflict, Code: "conflict", Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+func unauthorized(message, hint string) *Error {
+	return &Error{Status: http.StatusUnauthorized, Code: "unauthorized", Field: "Authorization", Message: message, Hint: hint}
+}
+
+func forbidden(field, format string, args ...any) *Error {
+	return &Error{Status: http.StatusForbidden, Code: "forbidden", Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// withPrefix puts the place in a larger document before the field.
+func withPrefix(prefix string, err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	c := *e
+	if c.Field == "" {
+		c.Field = prefix
+	} else {
+		c.Field = prefix + "." + c.Field
+	}
+	return &c
+}
+
+// constraint turns a violated database constraint into an Error about field.
+func constraint(field string, err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	switch pg.Code {
+	case "23505":
+		return conflict(field, "another entry has this value already (%s)", pg.ConstraintName)
+	case "23503":
+		return conflict(field, "another entry depends on it or it names an entry that does not exist (%s)", pg.ConstraintName)
+	case "23514", "23502", "22001":
+		return invalid(field, "value is not acceptable (%s)", pg.ConstraintName)
+	case "22021", "22P05":
+		return invalid(field, "text contains a character that cannot be stored")
+	}
+	return err
+}

@@ -1,0 +1,116 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"portcullis.dev/portcullis/policy"
+)
+
+// kind is one kind of resource: how it is checked, read and written. The API
+// and apply are written once over kinds.
+type kind[T any] struct {
+	name       string            // section of the state and path of the API
+	permission policy.Permission // needed to change it
+	keyFields  []string          // names of the parts of the key
+	key        func(*T) []string
+	normalize  func(*T) error // fills defaults, checks; errors name the field
+	public     func(T) T      // without what is read-only or secret, for comparing
+	list       func(ctx context.Context, q querier, key []string) ([]T, error)
+	put        func(ctx context.Context, c *change, v *T, old *T) error
+	remove     func(ctx context.Context, c *change, v *T) error
+
+	// settle, where there is one, forgets a stated secret that is in force already.
+	settle func(ctx context.Context, c *change, v *T) error
+}
+
+func (k *kind[T]) keyText(v *T) string { return strings.Join(k.key(v), "/") }
+
+// save creates or replaces one resource and reports whether anything differs.
+func (k *kind[T]) save(ctx context.Context, c *change, v *T) (action string, err error) {
+	if err := k.check(v); err != nil {
+		return "", err
+	}
+	old, err := k.find(ctx, c, k.key(v))
+	if err != nil {
+		return "", err
+	}
+	if old != nil && k.settle != nil {
+		if err := k.settle(ctx, c, v); err != nil {
+			return "", err
+		}
+	}
+	return k.saveOver(ctx, c, v, old)
+}
+
+func (k *kind[T]) saveOver(ctx context.Context, c *change, v, old *T) (action string, err error) {
+	action = "create"
+	var before any
+	if old != nil {
+		if k.same(old, v) {
+			return "", nil
+		}
+		action, before = "update", k.public(*old)
+	}
+	if err := k.put(ctx, c, v, old); err != nil {
+		return "", constraint(k.keyFields[0], err)
+	}
+	return action, c.record(ctx, action, k.name, k.keyText(v), before, k.public(*v))
+}
+
+// check fills defaults and reports the first field that is wrong.
+func (k *kind[T]) check(v *T) error {
+	if err := checkStrings(v); err != nil {
+		return err
+	}
+	return k.normalize(v)
+}
+
+// same compares what a request can state; a secret that is still stated differs.
+func (k *kind[T]) same(a, b *T) bool {
+	x, err1 := json.Marshal(k.public(*a))
+	y, err2 := json.Marshal(k.public(*b))
+	return err1 == nil && err2 == nil && string(x) == string(y) && !hasSecret(b)
+}
+
+// hasSecret tells whether a resource states a new secret.
+func hasSecret(v any) bool {
+	switch r := v.(type) {
+	case *Source:
+		return r.Password != nil
+	case *Account:
+		return r.Password != nil
+	}
+	return false
+}
+
+func (k *kind[T]) find(ctx context.Context, q querier, key []string) (*T, error) {
+	list, err := k.list(ctx, q, key)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+func (k *kind[T]) delete(ctx context.Context, c *change, key []string) error {
+	old, err := k.find(ctx, c, key)
+	if err != nil {
+		return err
+	}
+	if old == nil {
+		return notFound(k.name, strings.Join(key, "/"))
+	}
+	if err := k.remove(ctx, c, old); err != nil {
+		return constraint(k.keyFields[0], err)
+	}
+	return c.record(ctx, "delete", k.name, k.keyText(old), k.public(*old), nil)
+}
+
+// part returns key[i] for a query parameter that is NULL when everything is wanted.
+func part(key []string, i int) *string {
+	if key == nil {
+		return nil
+	}
+	return &key[i]
+}

@@ -1,0 +1,176 @@
+package service
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// StateFile is a state as written in YAML, with the places of its fields.
+type StateFile struct {
+	State State
+	name  string
+	file  *ast.File
+}
+
+// ReadStateFile reads a state file and the password files that it names,
+// which are relative to its folder. Errors name file, line and field.
+func ReadStateFile(path string) (*StateFile, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read state file: %w", err)
+	}
+	f, err := ParseState(path, raw)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.readPasswords(filepath.Dir(path))
+}
+
+// ParseState reads YAML strictly: no unknown or repeated fields, one document.
+func ParseState(name string, raw []byte) (*StateFile, error) {
+	f := &StateFile{name: name}
+	file, err := parser.ParseBytes(raw, 0)
+	if err != nil {
+		return nil, f.yamlError(err)
+	}
+	f.file = file
+	dec := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
+	if err := dec.Decode(&f.State); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s: the state is empty", name)
+		}
+		return nil, f.yamlError(err)
+	}
+	var more any
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: more than one YAML document", name)
+	}
+	return f, nil
+}
+
+// yamlError says where, in one line.
+func (f *StateFile) yamlError(err error) error {
+	var e yaml.Error
+	if !errors.As(err, &e) {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	t := e.GetToken()
+	if t == nil || t.Position == nil {
+		return fmt.Errorf("%s: %s", f.name, e.GetMessage())
+	}
+	field := f.pathOf(t)
+	if field != "" {
+		field += ": "
+	}
+	return fmt.Errorf("%s:%d:%d: %s%s", f.name, t.Position.Line, t.Position.Column, field, e.GetMessage())
+}
+
+// pathOf is the path of the node that a token begins.
+func (f *StateFile) pathOf(t *token.Token) string {
+	if f.file == nil {
+		return ""
+	}
+	finder := &pathFinder{offset: t.Position.Offset}
+	for _, doc := range f.file.Docs {
+		if doc.Body != nil {
+			ast.Walk(finder, doc.Body)
+		}
+	}
+	return strings.TrimPrefix(finder.path, "$.")
+}
+
+type pathFinder struct {
+	offset int
+	path   string
+}
+
+func (p *pathFinder) Visit(n ast.Node) ast.Visitor {
+	if t := n.GetToken(); t != nil && t.Position != nil && t.Position.Offset == p.offset && n.GetPath() != "" {
+		p.path = n.GetPath()
+	}
+	return p
+}
+
+// Locate puts file and line before an error that names a field.
+func (f *StateFile) Locate(err error) error {
+	var e *Error
+	if f.file == nil || !errors.As(err, &e) || e.Field == "" {
+		return err
+	}
+	for field := e.Field; field != ""; field = parentField(field) {
+		path, perr := yaml.PathString("$." + field)
+		if perr != nil {
+			continue
+		}
+		n, perr := path.FilterFile(f.file)
+		if perr != nil || n == nil || n.GetToken() == nil {
+			continue
+		}
+		pos := n.GetToken().Position
+		return fmt.Errorf("%s:%d:%d: %w", f.name, pos.Line, pos.Column, err)
+	}
+	return fmt.Errorf("%s: %w", f.name, err)
+}
+
+// parentField drops the last part of a path.
+func parentField(field string) string {
+	i := strings.LastIndexAny(field, ".[")
+	if i < 0 {
+		return ""
+	}
+	return field[:i]
+}
+
+// readPasswords replaces password_file by password.
+func (f *StateFile) readPasswords(dir string) error {
+	if f.State.Sources != nil {
+		for i := range *f.State.Sources {
+			s := &(*f.State.Sources)[i]
+			if err := readPassword(dir, &s.PasswordFile, &s.Password); err != nil {
+				return f.Locate(invalid(fmt.Sprintf("sources[%d].password_file", i), "%v", err))
+			}
+		}
+	}
+	if f.State.Accounts != nil {
+		for i := range *f.State.Accounts {
+			a := &(*f.State.Accounts)[i]
+			if err := readPassword(dir, &a.PasswordFile, &a.Password); err != nil {
+				return f.Locate(invalid(fmt.Sprintf("sql_accounts[%d].password_file", i), "%v", err))
+			}
+		}
+	}
+	return nil
+}
+
+func readPassword(dir string, file *string, password **string) error {
+	if *file == "" {
+		return nil
+	}
+	if *password != nil {
+		return errors.New("state either password or password_file")
+	}
+	path := *file
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	text := strings.TrimRight(string(raw), "\r\n")
+	if text == "" {
+		return fmt.Errorf("%s is empty", path)
+	}
+	*password, *file = &text, ""
+	return nil
+}

@@ -1,0 +1,155 @@
+package service
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"portcullis.dev/portcullis/internal/seal"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Store keeps everything in the schema portcullis of one PostgreSQL
+// database. Any number of services may share it.
+type Store struct {
+	pool *pgxpool.Pool
+	key  *seal.Key
+	log  *slog.Logger
+	node string // default node of SQL accounts
+
+	snapshots snapshotCache
+}
+
+// Open connects and brings the schema up to date. node is the engine that SQL
+// accounts belong to when none is named.
+func Open(ctx context.Context, databaseURL string, key *seal.Key, node string, log *slog.Logger) (*Store, error) {
+	cfg, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = "portcullis serve"
+	cfg.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open the service's database: %w", err)
+	}
+	s := &Store{pool: pool, key: key, log: log, node: node}
+	if err := s.migrate(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close closes all connections.
+func (s *Store) Close() { s.pool.Close() }
+
+func (s *Store) migrate(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS portcullis"); err != nil && !isDuplicate(err) {
+		return fmt.Errorf("make schema portcullis in the service's database: %w", err)
+	}
+	db := stdlib.OpenDBFromPool(s.pool)
+	defer db.Close()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
+	if err != nil {
+		return err
+	}
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files,
+		goose.WithTableName("portcullis.migrations"), goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the service's database: %w", err)
+	}
+	return nil
+}
+
+// isDuplicate tells the race of two services that make the schema at once.
+func isDuplicate(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "23505" || pg.Code == "42P06")
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// change is one transaction that changes something on behalf of actor.
+type change struct {
+	pgx.Tx
+	store   *Store
+	actor   string
+	version int64
+}
+
+// errDryRun rolls a change back on purpose.
+var errDryRun = errors.New("dry run")
+
+// Change runs f in a transaction under the next policy version. Changes are
+// serialised by the version's row lock, so versions are seen in order.
+func (s *Store) Change(ctx context.Context, actor string, f func(*change) error) (version int64, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, "UPDATE portcullis.policy_version SET version = version + 1 RETURNING version").Scan(&version); err != nil {
+			return err
+		}
+		return f(&change{Tx: tx, store: s, actor: actor, version: version})
+	})
+	return version, err
+}
+
+// record writes the change log.
+func (c *change) record(ctx context.Context, action, object, key string, before, after any) error {
+	b, err := logged(before)
+	if err != nil {
+		return err
+	}
+	a, err := logged(after)
+	if err != nil {
+		return err
+	}
+	_, err = c.Exec(ctx, `INSERT INTO portcullis.change_log (version, actor, action, object, key, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		c.version, c.actor, action, object, key, b, a)
+	return err
+}
+
+func logged(v any) ([]byte, error) {
+	if v == nil {
+		return nil, nil
+	}
+	return json.Marshal(v)
+}
+
+// Version is the current policy version.
+func (s *Store) Version(ctx context.Context) (int64, error) {
+	var v int64
+	err := s.pool.QueryRow(ctx, "SELECT version FROM portcullis.policy_version").Scan(&v)
+	return v, err
+}
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return s.pool.Ping(ctx)
+}
