@@ -142,7 +142,7 @@ take_epoch(char **field)
 
 	if (!take_number(field[1], &n))
 		return false;
-	pg_atomic_write_u64(&pc_shm->epoch, n);
+	pg_atomic_write_u64(&pc_shm->policy_version, n);
 	return true;
 }
 

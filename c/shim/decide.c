@@ -206,7 +206,7 @@ pc_check_frame(pc_frame *frame)
 		return;
 	if (pc_impersonation_generation() != frame->impersonation)
 		refuse_changed();
-	if (pg_atomic_read_u64(&pc_shm->epoch) != frame->epoch ||
+	if (pc_epoch() != frame->epoch ||
 		pc_clock_ms() - frame->decided_at >= RECHECK_MS)
 		decide_again(frame);
 }

@@ -206,7 +206,7 @@ fill_shared(pc_session *s)
 	uint64		now = pc_clock_ms();
 	uint64		lease_end = pg_atomic_read_u64(&pc_shm->lease_end);
 
-	s->epoch = pg_atomic_read_u64(&pc_shm->epoch);
+	s->epoch = pc_epoch();
 	s->lease_ms = lease_end > now ? (int32) Min(lease_end - now, INT_MAX) : 0;
 	LWLockAcquire(pc_shm->lock, LW_SHARED);
 	s->node = pstrdup(pc_shm->node);

@@ -41,7 +41,8 @@ init_shared(void)
 	LWLockPadded *locks = GetNamedLWLockTranche("portcullis");
 
 	memset(pc_shm, 0, sizeof(pc_shared));
-	pg_atomic_init_u64(&pc_shm->epoch, 0);
+	pg_atomic_init_u64(&pc_shm->policy_version, 0);
+	pg_atomic_init_u64(&pc_shm->flushes, 0);
 	pg_atomic_init_u64(&pc_shm->lease_end, 0);
 	pg_atomic_init_u32(&pc_shm->config_state, PC_CONFIG_UNREAD);
 	pc_shm->lock = &locks[0].lock;
@@ -124,6 +125,12 @@ pc_clock_ms(void)
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (uint64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+uint64
+pc_epoch(void)
+{
+	return pg_atomic_read_u64(&pc_shm->policy_version) ^ pg_atomic_read_u64(&pc_shm->flushes) << 48;
 }
 
 void

@@ -66,7 +66,8 @@ typedef struct pc_secrets
 
 typedef struct pc_shared
 {
-	pg_atomic_uint64 epoch;		/* of the policy */
+	pg_atomic_uint64 policy_version;	/* as the daemon told it */
+	pg_atomic_uint64 flushes;	/* of all caches */
 	pg_atomic_uint64 lease_end; /* pc_clock_ms; 0: the service was never heard */
 	pg_atomic_uint32 config_state;	/* pc_config_state */
 
@@ -118,6 +119,9 @@ extern char *pc_shm_ring;
 
 /* Milliseconds of a clock that all processes share, that never jumps and counts through suspension. */
 extern uint64 pc_clock_ms(void);
+
+/* What cached decisions are compared with: changes with each policy version and each flush. */
+extern uint64 pc_epoch(void);
 
 /* Wakes the main worker, where there is one. */
 extern void pc_wake_worker(void);
