@@ -15,7 +15,7 @@ const postgresColumns = `WITH RECURSIVE base (oid, typ, typmod, depth) AS (
 SELECT c.relname, a.attname,
  pg_catalog.format_type(b.typ, CASE WHEN b.depth > 0 THEN b.typmod ELSE a.atttypmod END),
  CASE WHEN t.typnamespace = CAST('pg_catalog' AS pg_catalog.regnamespace) AND t.typtype = 'b' THEN t.typname ELSE '' END,
- pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull::pg_catalog.int4
+ pg_catalog.format_type(a.atttypid, a.atttypmod), CAST(a.attnotnull AS pg_catalog.int4)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -25,7 +25,7 @@ WHERE n.nspname = CAST(? AS pg_catalog.text) AND c.relkind IN ('r', 'v', 'm', 'f
 ORDER BY c.relname COLLATE pg_catalog."C", c.oid, a.attnum`
 
 const postgresSchemas = `SELECT nspname FROM pg_catalog.pg_namespace
-WHERE nspname NOT LIKE 'pg\_%' AND nspname <> 'information_schema' ORDER BY 1`
+WHERE pg_catalog.left(CAST(nspname AS pg_catalog.text), 3) <> 'pg_' AND nspname <> 'information_schema' ORDER BY 1`
 
 // Types whose text means the same on every PostgreSQL; an array of each too.
 var postgresTypes = map[string]bool{

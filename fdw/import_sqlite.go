@@ -9,7 +9,7 @@ import (
 const sqliteColumns = `SELECT m.name, p.name, p.type, CASE WHEN p."notnull" OR (p.pk = 1 AND upper(p.type) = 'INTEGER' AND m.type = 'table'
  AND (SELECT max(x.pk) FROM pragma_table_info(m.name) x) = 1) THEN '1' ELSE '0' END
 FROM main.sqlite_master m JOIN pragma_table_xinfo(m.name) p
-WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite\_%' ESCAPE '\' AND p.hidden <> 1
+WHERE m.type IN ('table', 'view') AND substr(m.name, 1, 7) <> 'sqlite_' AND p.hidden <> 1
 ORDER BY m.name, p.cid`
 
 // Import reads sqlite_master. The one schema is main.

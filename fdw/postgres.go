@@ -74,7 +74,7 @@ func (d postgres) Connection(server, mapping map[string]string, env Env) (*Conne
 		Verify: []Verify{
 			{"SELECT pg_catalog.current_setting('server_encoding')", "UTF8",
 				"the remote database is not encoded in UTF8, so text would not compare as it does here"},
-			{"SELECT CASE WHEN pg_catalog.current_setting('server_version_num')::int4 >= 100000 THEN 'ok' ELSE 'old' END", "ok",
+			{"SELECT CASE WHEN pg_catalog.length(pg_catalog.current_setting('server_version_num')) >= 6 THEN 'ok' ELSE 'old' END", "ok",
 				"the remote PostgreSQL is older than version 10"},
 		},
 	}
@@ -318,7 +318,7 @@ var (
 	postgresInfix = map[string]bool{"+": true, "-": true, "*": true, "/": true, "%": true}
 	postgresCalls = map[string]bool{"abs": true, "length": true, "char_length": true, "character_length": true,
 		"octet_length": true, "substring": true, "substr": true, "date_trunc": true, "mod": true, "floor": true, "ceil": true,
-		"ceiling": true, "sign": true, "numeric": true, "float8": true, "text": true, "timestamp": true}
+		"ceiling": true, "sign": true, "numeric": true, "float8": true, "text": true, "timestamp": true, "int4": true, "int8": true}
 )
 
 func (d postgres) call(p *printer, f Fact, args []Expr, cl class) error {

@@ -202,16 +202,13 @@ func (p *printer) nullIf(e *NullIf, cl class) error {
 	return nil
 }
 
-// function prints a built-in function. Casts that lose nothing are left to
-// the dialect under the name of the target type.
+// function prints a built-in function, casts among them under the name of the
+// target type.
 func (p *printer) function(e *Func, cl class) error {
 	if !e.Function.BuiltIn() || classOf(e.Result) != cl {
 		return decline("function %s is computed here", e.Function.Name)
 	}
 	p.guarded()
-	if len(e.Args) == 1 && widens(typeOf(e.Args[0]), e.Result) {
-		return p.scalar(e.Args[0], cl)
-	}
 	return p.r.call(p, e.Function, e.Args, cl)
 }
 
@@ -297,8 +294,11 @@ func (p *printer) opRange(e *Op) (lo, hi *big.Int, ok bool) {
 // safeArithmetic prints + - * of integers that cannot leave PostgreSQL's
 // result type, for sources that compute in 64 bits; open and end go around operands.
 func (p *printer) safeArithmetic(f Fact, args []Expr, cl class, open, end string) error {
+	if len(args) == 1 && widens(f.Left, f.Result) {
+		return p.scalar(args[0], cl) // the source computes in the wider type anyhow
+	}
 	if cl != classInt || len(args) != 2 {
-		return decline("operator %s on %s is computed here", f.Name, cl)
+		return decline("%s on %s is computed here", f.Name, cl)
 	}
 	if _, _, ok := p.opRange(&Op{Operator: f, Args: args}); !ok {
 		return decline("operator %s could overflow, where PostgreSQL fails and the source may not", f.Name)
