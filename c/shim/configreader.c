@@ -28,7 +28,7 @@
 #include "worker.h"
 
 #define RETRY_MIN_MS	5000
-#define RETRY_MAX_MS	60000
+#define RETRY_MAX_MS	300000
 #define NEVER			UINT64_MAX
 
 /* ---- in the main worker: when to read --------------------------------- */

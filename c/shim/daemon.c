@@ -50,7 +50,7 @@ publish(pid_t pid, const char *error)
 	LWLockRelease(pc_shm->lock);
 }
 
-/* A path is taken as it is; a name is looked for beside the module, then on PATH. */
+/* A path is taken as it is; a name is looked for beside the server, beside the module, then on PATH. */
 static const char *
 binary_path(void)
 {
@@ -58,7 +58,12 @@ binary_path(void)
 
 	if (strchr(pc_guc_node_binary, '/') != NULL)
 		return pc_guc_node_binary;
-	snprintf(path, sizeof(path), "%s/%s", pkglib_path, pc_guc_node_binary);
+	strlcpy(path, my_exec_path, sizeof(path));
+	get_parent_directory(path);
+	join_path_components(path, path, pc_guc_node_binary);
+	if (access(path, X_OK) == 0)
+		return path;
+	join_path_components(path, pkglib_path, pc_guc_node_binary);
 	return access(path, X_OK) == 0 ? path : pc_guc_node_binary;
 }
 

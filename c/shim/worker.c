@@ -14,6 +14,7 @@
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "compat.h"
 #include "portcullis.h"
@@ -137,6 +138,8 @@ pc_worker_main(Datum arg)
 	before_shmem_exit(withdraw, (Datum) 0);
 	loop_context = AllocSetContextCreate(TopMemoryContext, "portcullis worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(loop_context);
+	/* Hashing contexts belong to a resource owner, which a worker without a database lacks. */
+	CurrentResourceOwner = ResourceOwnerCreate(NULL, "portcullis worker");
 
 	pc_spoolfile_recover();
 	announce(MyProcPid, &MyProc->procLatch);
