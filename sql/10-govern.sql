@@ -15,14 +15,14 @@ $$;
 
 CREATE TABLE immutasys.service_config (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    service_url text,
-    node_name text
+    url text,
+    node text
 );
 REVOKE ALL ON immutasys.service_config FROM PUBLIC;
 COMMENT ON TABLE immutasys.service_config IS 'the policy service of this node: one row';
 COMMENT ON COLUMN immutasys.service_config.singleton IS 'true: there is one row at most';
-COMMENT ON COLUMN immutasys.service_config.service_url IS 'URL of the policy service';
-COMMENT ON COLUMN immutasys.service_config.node_name IS 'name of this node there, unless portcullis.node_name is set; NULL: the host''s';
+COMMENT ON COLUMN immutasys.service_config.url IS 'URL of the policy service';
+COMMENT ON COLUMN immutasys.service_config.node IS 'name of this node there, unless portcullis.node_name is set; NULL: the host''s';
 SELECT pg_catalog.pg_extension_config_dump('immutasys.service_config', '');
 
 CREATE TABLE immutasys.dbtoken (
@@ -75,23 +75,22 @@ COMMENT ON FUNCTION immutasys.create_key_file() IS 'writes the file named by por
 
 -- The policy service
 
-CREATE FUNCTION immutasys.put_api_key(api_key text) RETURNS void
+CREATE FUNCTION immutasys.set_api_key(api_key text) RETURNS void
     LANGUAGE sql STRICT VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO immutasys.dbtoken (api_key_sealed) VALUES (immutasys.seal($1))
     ON CONFLICT (singleton) DO UPDATE SET api_key_sealed = EXCLUDED.api_key_sealed;
 $$;
-REVOKE ALL ON FUNCTION immutasys.put_api_key(text) FROM PUBLIC;
-COMMENT ON FUNCTION immutasys.put_api_key(text) IS 'stores the node''s API key, sealed; the node takes it at commit';
+REVOKE ALL ON FUNCTION immutasys.set_api_key(text) FROM PUBLIC;
+COMMENT ON FUNCTION immutasys.set_api_key(text) IS 'stores the node''s API key, sealed; the node takes it at commit';
 
-CREATE FUNCTION immutasys.configure_service(service_url text, api_key text DEFAULT NULL, node_name text DEFAULT NULL) RETURNS void
+CREATE FUNCTION immutasys.configure(url text, api_key text DEFAULT NULL, node text DEFAULT NULL) RETURNS void
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO immutasys.service_config (service_url, node_name) VALUES ($1, $3)
-    ON CONFLICT (singleton) DO UPDATE SET service_url = EXCLUDED.service_url,
-        node_name = coalesce(EXCLUDED.node_name, service_config.node_name);
-    SELECT immutasys.put_api_key($2);
+    INSERT INTO immutasys.service_config (url, node) VALUES ($1, $3)
+    ON CONFLICT (singleton) DO UPDATE SET url = EXCLUDED.url, node = coalesce(EXCLUDED.node, service_config.node);
+    SELECT immutasys.set_api_key($2);
 $$;
-REVOKE ALL ON FUNCTION immutasys.configure_service(text, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION immutasys.configure_service(text, text, text) IS 'names the policy service of this node, NULL: none; the API key and the name stay where NULL is given';
+REVOKE ALL ON FUNCTION immutasys.configure(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION immutasys.configure(text, text, text) IS 'names the policy service of this node, NULL: none; the API key and the name stay where NULL is given';
 
 CREATE FUNCTION immutasys.refresh_token() RETURNS void
     AS 'MODULE_PATHNAME', 'portcullis_reload_config' LANGUAGE C STRICT VOLATILE;

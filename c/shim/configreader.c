@@ -190,7 +190,7 @@ read_configuration(void)
 
 	if (is_ours("service_config") && is_ours("dbtoken"))
 	{
-		query("SELECT service_url, node_name FROM immutasys.service_config");
+		query("SELECT url, node FROM immutasys.service_config");
 		url = one_value(1);
 		node = one_value(2);
 		query("SELECT api_key_sealed FROM immutasys.dbtoken");
