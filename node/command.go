@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrUsage is a wrong command line; the message has been written.
+var ErrUsage = errors.New("wrong usage")
+
 // Command runs the daemon as the worker starts it: `portcullis node FLAGS`.
 // It returns flag.ErrHelp where help was asked for.
 func Command(ctx context.Context, args []string, stderr io.Writer) error {
@@ -26,16 +29,22 @@ func Command(ctx context.Context, args []string, stderr io.Writer) error {
 	flags.StringVar(&opts.MetricsListen, "metrics-listen", "", "address of the Prometheus endpoint (default: none)")
 	level := slog.LevelInfo
 	flags.TextVar(&level, "log-level", level, "DEBUG, INFO, WARN or ERROR")
-	if err := flags.Parse(args); err != nil {
-		return err
+	usage := func(format string, args ...any) error {
+		fmt.Fprintf(stderr, "portcullis node: "+format+"\n", args...)
+		flags.Usage()
+		return ErrUsage
 	}
-	switch {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return ErrUsage
 	case flags.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return usage("unexpected argument %q", flags.Arg(0))
 	case opts.Spool == "":
-		return errors.New("--spool is needed")
+		return usage("--spool is needed")
 	case opts.Lease < 2*time.Second || opts.Lease > time.Minute:
-		return errors.New("--lease must lie between 2s and 1m: the service is heard once a second")
+		return usage("--lease must lie between 2s and 1m: the service is heard once a second")
 	}
 	// Tokens and the API key lie in this process: no core dumps, no ptrace by others.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

@@ -43,6 +43,7 @@ func commands() []command {
 		{"audit", "list audit records, or follow them", runAudit},
 		{"explain", "explain the decision for a person and a data source", runExplain},
 		{"apikey", "make, list and revoke API keys", runAPIKey},
+		{"node", "the daemon beside an engine; started by the engine", runNode},
 		{"seal", "make key files and seal secrets", runSeal},
 		{"version", "show the version", runVersion},
 	}

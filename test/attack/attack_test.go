@@ -15,7 +15,9 @@ import (
 )
 
 // transcripts of one probe: by who types and by state of the data.
-type transcripts struct{ governed, control [len(states)]*world.Transcript }
+type transcripts struct {
+	governed, control [len(states)]*world.Transcript
+}
 
 // lab is a world with what attackers and controls need.
 type lab struct {

@@ -27,6 +27,7 @@ const remoteSchema = `
 CREATE TABLE numbers (n int PRIMARY KEY, word text, amount numeric(12,2), day date, ratio double precision, at timestamp);
 INSERT INTO numbers SELECT g, 'word ' || g, g + 0.25, date '2020-01-01' + g % 365, g / 3.0, timestamp '2020-01-01' + g * interval '1 second'
   FROM generate_series(1, 20000) g;
+CREATE VIEW wide AS SELECT n, word, amount, at, n + 40000 AS large FROM numbers;
 CREATE VIEW slow AS SELECT 1 AS n, pg_sleep(60)::text AS nothing;
 CREATE VIEW trickle AS SELECT g AS n, CASE WHEN g > 12000 THEN pg_sleep(60)::text ELSE repeat('x', 500) END AS filler FROM generate_series(1, 1000000) g;
 `
@@ -100,6 +101,18 @@ func exec(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
 	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %s", sql, describe(err))
 	}
+}
+
+// cleanup runs sql at the end of the test, in a session of its own.
+func cleanup(t testing.TB, sql string) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := shared.local.Exec(ctx, "postgres", sql); err != nil {
+			t.Errorf("%s: %s", sql, describe(err))
+		}
+	})
 }
 
 // value reads one value of one row.

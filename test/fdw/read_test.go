@@ -102,18 +102,11 @@ func TestExplainWithoutVerboseTellsNothing(t *testing.T) {
 func TestPlanningAsksNobody(t *testing.T) {
 	conn := session(t)
 	exec(t, conn, "CREATE SERVER nowhere FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'PostgreSQL Unicode', host '127.0.0.1', port '1', database 'x')")
-	t.Cleanup(func() { dropServer(t, "nowhere") })
+	cleanup(t, "DROP SERVER nowhere CASCADE")
 	exec(t, conn, "CREATE FOREIGN TABLE nowhere_t (n int) SERVER nowhere")
 	exec(t, conn, "EXPLAIN VERBOSE SELECT * FROM nowhere_t WHERE n = 1")
 	if e := refused(t, conn, "SELECT * FROM nowhere_t"); !strings.HasPrefix(e.Code, "08") {
 		t.Errorf("got %s, want a connection error", describe(e))
-	}
-}
-
-func dropServer(t testing.TB, name string) {
-	t.Helper()
-	if err := shared.local.Exec(t.Context(), "postgres", "DROP SERVER IF EXISTS "+name+" CASCADE"); err != nil && t.Context().Err() == nil {
-		t.Error(err)
 	}
 }
 
