@@ -41,6 +41,7 @@ static void
 launch(void)
 {
 	BackgroundWorker worker;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 	memset(&worker, 0, sizeof(worker));
 	strlcpy(worker.bgw_name, "portcullis config", BGW_MAXLEN);
@@ -53,6 +54,7 @@ launch(void)
 	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &reader))
 		reader = NULL;			/* no slot free: max_worker_processes */
+	MemoryContextSwitchTo(old);
 }
 
 static bool
