@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -37,14 +38,77 @@ func (t Tree) Program() (string, error) {
 	return program, nil
 }
 
-// Apply makes the service equal to a state file.
+// Apply makes the service equal to a state file and waits until the engine is
+// in step with it.
 func (s *Service) Apply(ctx context.Context, file string) error {
-	cmd := exec.CommandContext(ctx, s.program, "apply", "-f", file)
-	cmd.Env = append(os.Environ(), "PORTCULLIS_URL="+s.URL, "PORTCULLIS_API_KEY_FILE="+s.APIKeyFile)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("portcullis apply: %w\n%s", err, strings.TrimSpace(string(out)))
+	if _, err := s.CLI(ctx, "apply", "-f", file); err != nil {
+		return err
 	}
-	return nil
+	return s.WaitInStep(ctx)
+}
+
+// CLI runs the program as an administrator of the service and returns what it prints.
+func (s *Service) CLI(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, s.program, args...)
+	cmd.Env = append(os.Environ(), "PORTCULLIS_URL="+s.URL, "PORTCULLIS_API_KEY_FILE="+s.APIKeyFile)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("portcullis %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}
+
+// status is what WaitInStep reads of the service's status.
+type status struct {
+	Engine   string
+	Unsynced []string
+	Nodes    []struct {
+		Name     string
+		LastSeen *time.Time `json:"last_seen"`
+	}
+}
+
+func (s status) lacks() string {
+	switch {
+	case s.Engine != "in step":
+		return "engine " + s.Engine
+	case len(s.Unsynced) > 0:
+		return "not in step: " + strings.Join(s.Unsynced, ", ")
+	}
+	for _, n := range s.Nodes {
+		if n.LastSeen == nil {
+			return "node " + n.Name + " has not called yet"
+		}
+	}
+	return ""
+}
+
+// WaitInStep waits until the engine has the accounts and tables that the
+// service describes and its node has called, at most a minute.
+func (s *Service) WaitInStep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		out, err := s.CLI(ctx, "status", "-o", "json")
+		if err != nil {
+			return err
+		}
+		var st status
+		if err := json.Unmarshal([]byte(out), &st); err != nil {
+			return fmt.Errorf("portcullis status: %w", err)
+		}
+		lacks := st.lacks()
+		if lacks == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the engine does not get in step: %s", lacks)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (s *Service) startup(ctx context.Context) error {
