@@ -136,7 +136,7 @@ func (d *daemon) session(ctx context.Context, cfg config, changed <-chan struct{
 	s := &session{daemon: d, cfg: cfg, changed: changed, tokens: newTokens(), log: d.opts.Log.With("node", cfg.node, "service", cfg.url)}
 	if cfg.url == "" {
 		s.report("service", "not configured")
-		return s.refuseChecks(ctx, changed, "this node has no policy service", "an administrator sets it with immutasys.configure_service()")
+		return s.refuseChecks(ctx, changed, "this node has no policy service", "an administrator sets it with immutasys.configure()")
 	}
 	client, err := newClient(cfg.url, d.opts.CAFile, d.metrics)
 	if err != nil {

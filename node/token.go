@@ -98,7 +98,7 @@ func (s *session) renewToken(ctx context.Context) (life time.Duration, err error
 	ctx, cancel := context.WithTimeout(ctx, tokenLimit)
 	defer cancel()
 	if s.cfg.sealed == "" {
-		return 0, errors.New("no API key: put one with immutasys.put_api_key()")
+		return 0, errors.New("no API key: put one with immutasys.set_api_key()")
 	}
 	if s.opts.KeyFile == "" {
 		return 0, errors.New("no key file: set portcullis.key_file")
