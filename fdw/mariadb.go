@@ -85,9 +85,8 @@ func (d mariadb) Transfer(c *TableColumn) (Transfer, error) {
 	}
 	switch baseOID(c.BaseType) {
 	case oidInt2, oidInt4, oidInt8, oidOid:
-		// An unsigned number above the signed range would arrive as a negative
-		// one without a word; c + c overflows exactly there.
-		return Transfer{Select: "CASE WHEN " + col + " > 9223372036854775807 THEN " + col + " + " + col + " ELSE " + col + " END", Kind: KindInt64}, nil
+		// Package odbc refuses an unsigned BIGINT here, which would wrap without a word.
+		return Transfer{Select: col, Kind: KindInt64}, nil
 	case oidFloat4, oidFloat8:
 		// FLOAT as text has six digits; widened to double it is exact.
 		return Transfer{Select: "CAST(" + col + " AS DOUBLE)", Kind: KindFloat64}, nil
@@ -97,10 +96,12 @@ func (d mariadb) Transfer(c *TableColumn) (Transfer, error) {
 		return Transfer{Select: col, Kind: KindBytes}, nil
 	case oidTimestamptz:
 		return Transfer{Select: "CONCAT(CAST(" + col + " AS CHAR), '+00')", Kind: KindText, MaxLen: 40}, nil
-	case oidNumeric, oidDate, oidTimestamp, oidTime, oidInterval:
-		// The driver cuts DECIMAL at 66 characters; as text of the server it is
-		// whole. '0000-00-00' arrives as such and PostgreSQL refuses it.
-		return Transfer{Select: "CAST(" + col + " AS CHAR)", Kind: KindText, MaxLen: max(textLength(c), 40)}, nil
+	case oidNumeric:
+		// The driver cuts DECIMAL at 66 characters; as text of the server it is whole.
+		return Transfer{Select: "CAST(" + col + " AS CHAR)", Kind: KindText, MaxLen: 72}, nil
+	case oidDate, oidTimestamp, oidTime, oidInterval:
+		// '0000-00-00' arrives as such and PostgreSQL refuses it.
+		return Transfer{Select: "CAST(" + col + " AS CHAR)", Kind: KindText, MaxLen: 40}, nil
 	}
 	if c.BaseType == "bit" && c.Typmod > 0 {
 		return Transfer{Select: fmt.Sprintf("LPAD(BIN(%s + 0), %d, '0')", col, c.Typmod), Kind: KindText, MaxLen: 64}, nil
@@ -112,10 +113,10 @@ func (d mariadb) Exact(e Expr, t *Table, f *Facts) (Exactness, string) { return 
 
 func (d mariadb) Print(e Expr, t *Table, f *Facts, w *SQLWriter) error { return printTo(d, e, t, f, w) }
 
-// Explain knows the overflow that Transfer provokes.
+// Explain adds a hint to what package odbc says of unsigned columns.
 func (mariadb) Explain(message string) *Error {
-	if strings.Contains(message, "UNSIGNED value is out of range in") {
-		return &Error{State: stateOutOfRange, Message: "an unsigned number of the remote table does not fit the column's integer type",
+	if strings.Contains(message, "is an unsigned 64-bit integer") {
+		return &Error{State: stateOutOfRange, Message: "an unsigned BIGINT of the remote table does not fit the column's integer type",
 			Hint: "Declare the column as numeric(20), as IMPORT FOREIGN SCHEMA does."}
 	}
 	return nil

@@ -59,7 +59,7 @@ func (d postgres) Connection(server, mapping map[string]string, env Env) (*Conne
 			// Values as they are: no CR LF, no -1 for true, bytea as bytes, text as long as it is.
 			{"LFConversion", "0"}, {"TrueIsMinus1", "0"}, {"BoolsAsChar", "0"}, {"ByteaAsLongVarBinary", "1"},
 			{"MaxVarcharSize", "255"}, {"MaxLongVarcharSize", "8190"}, {"TextAsLongVarchar", "1"}, {"UnknownsAsLongVarchar", "1"},
-			{"UnknownSizes", "0"}, {"RowVersioning", "0"}, {"ShowSystemTables", "0"}, {"ReadOnly", "1"},
+			{"UnknownSizes", "0"}, {"RowVersioning", "0"}, {"ShowSystemTables", "0"}, {"ReadOnly", "0"},
 		},
 		Setup: []string{
 			"SET search_path = pg_catalog",

@@ -88,7 +88,16 @@ func fileBelow(folder, file string) (string, error) {
 	return real, nil
 }
 
-func (sqlite) Quote(name string) (string, error) { return quoteWith(name, `"`, 0) }
+// Quote uses backquotes: SQLite takes a name in double quotes that it does not
+// know for a string, so a missing column would be read as its own name. The
+// driver takes question marks inside backquotes for parameters.
+func (sqlite) Quote(name string) (string, error) {
+	if strings.Contains(name, "?") {
+		return "", &Error{State: stateInvalidName, Message: "the remote name \"" + printable(name) + "\" holds a question mark, which the SQLite driver takes for a parameter",
+			Hint: "Make a view at the source that gives it another name."}
+	}
+	return quoteWith(name, "`", 0)
+}
 
 func (d sqlite) Relation(t *Table) (string, error) { return relationName(d, t) }
 
@@ -127,7 +136,7 @@ func (d sqlite) Transfer(c *TableColumn) (Transfer, error) {
 		// Fifteen digits where they give back the same double, else twenty.
 		return Transfer{Select: "CASE typeof(" + col + ") WHEN 'integer' THEN CAST(" + col + " AS TEXT) WHEN 'real' THEN CASE WHEN CAST(printf('%!.15g', " + col +
 			") AS REAL) = " + col + " THEN printf('%!.15g', " + col + ") ELSE printf('%!.20g', " + col + ") END WHEN 'text' THEN " + col + other("numeric"),
-			Kind: KindText, MaxLen: max(textLength(c), 40)}, nil
+			Kind: KindText, MaxLen: textLength(c)}, nil
 	case oidBool:
 		return Transfer{Select: "CASE WHEN " + col + " IS NULL THEN NULL WHEN typeof(" + col + ") = 'integer' AND " + col + " IN (0, 1) THEN " + col +
 			" ELSE " + sqliteError("something else than 0 and 1 in a column declared as boolean") + " END", Kind: KindBool}, nil
