@@ -181,7 +181,7 @@ func testCancel(t *testing.T, p place) {
 	ended := run(conn, p.sql)
 	p.there(t, pid)
 	began := time.Now()
-	exec(t, killer, "SELECT pg_cancel_backend($1)", int32(pid))
+	do(t, killer, "SELECT pg_cancel_backend($1)", int32(pid))
 	err := <-ended
 	wantSoon(t, began)
 	wantState(t, err, "57014")
@@ -197,7 +197,7 @@ func testTerminate(t *testing.T, p place) {
 	ended := run(conn, p.sql)
 	p.there(t, pid)
 	began := time.Now()
-	exec(t, killer, "SELECT pg_terminate_backend($1)", int32(pid))
+	do(t, killer, "SELECT pg_terminate_backend($1)", int32(pid))
 	err := <-ended
 	wantSoon(t, began)
 	wantState(t, err, "57P01")
@@ -227,7 +227,7 @@ func testTimeout(t *testing.T, p place) {
 	const timeout = time.Second
 	conn := session(t)
 	pid := conn.PgConn().PID()
-	exec(t, conn, fmt.Sprintf("SET statement_timeout = %d", timeout.Milliseconds()))
+	do(t, conn, fmt.Sprintf("SET statement_timeout = %d", timeout.Milliseconds()))
 	began := time.Now()
 	ended := run(conn, p.sql)
 	p.there(t, pid)

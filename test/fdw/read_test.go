@@ -43,8 +43,8 @@ func TestRead(t *testing.T) {
 
 func TestNestedLoopSendsParameters(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "CREATE TEMP TABLE few AS SELECT g AS a FROM generate_series(1, 3) g; ANALYZE few")
-	exec(t, conn, "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off")
+	do(t, conn, "CREATE TEMP TABLE few AS SELECT g AS a FROM generate_series(1, 3) g; ANALYZE few")
+	do(t, conn, "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off")
 	sql := "SELECT word FROM few JOIN numbers ON n = few.a ORDER BY n"
 	plan := strings.Join(lines(t, conn, "EXPLAIN VERBOSE "+sql), "\n")
 	if !strings.Contains(plan, "Remote SQL") || strings.Contains(plan, "Join Filter") {
@@ -101,10 +101,10 @@ func TestExplainWithoutVerboseTellsNothing(t *testing.T) {
 
 func TestPlanningAsksNobody(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "CREATE SERVER nowhere FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'PostgreSQL Unicode', host '127.0.0.1', port '1', database 'x')")
+	do(t, conn, "CREATE SERVER nowhere FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'PostgreSQL Unicode', host '127.0.0.1', port '1', database 'x')")
 	cleanup(t, "DROP SERVER nowhere CASCADE")
-	exec(t, conn, "CREATE FOREIGN TABLE nowhere_t (n int) SERVER nowhere")
-	exec(t, conn, "EXPLAIN VERBOSE SELECT * FROM nowhere_t WHERE n = 1")
+	do(t, conn, "CREATE FOREIGN TABLE nowhere_t (n int) SERVER nowhere")
+	do(t, conn, "EXPLAIN VERBOSE SELECT * FROM nowhere_t WHERE n = 1")
 	if e := refused(t, conn, "SELECT * FROM nowhere_t"); !strings.HasPrefix(e.Code, "08") {
 		t.Errorf("got %s, want a connection error", describe(e))
 	}
@@ -112,7 +112,7 @@ func TestPlanningAsksNobody(t *testing.T) {
 
 func TestRescan(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off")
+	do(t, conn, "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off")
 	got := value[int64](t, conn, "SELECT count(*) FROM (VALUES (1), (2), (3)) l(a) JOIN numbers ON n > 10 AND n <= 20 AND md5(n::text || l.a) > ''")
 	if got != 30 {
 		t.Errorf("got %d rows, want 30", got)
@@ -121,19 +121,19 @@ func TestRescan(t *testing.T) {
 
 func TestCursors(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "BEGIN")
-	exec(t, conn, "DECLARE c SCROLL CURSOR FOR SELECT n FROM numbers WHERE n <= 5")
-	exec(t, conn, "MOVE FORWARD ALL IN c")
+	do(t, conn, "BEGIN")
+	do(t, conn, "DECLARE c SCROLL CURSOR FOR SELECT n FROM numbers WHERE n <= 5")
+	do(t, conn, "MOVE FORWARD ALL IN c")
 	if got := value[int32](t, conn, "FETCH FIRST FROM c"); got != 1 {
 		t.Errorf("got %d, want 1", got)
 	}
-	exec(t, conn, "DECLARE a CURSOR FOR SELECT n FROM numbers; DECLARE b CURSOR FOR SELECT n FROM numbers")
+	do(t, conn, "DECLARE a CURSOR FOR SELECT n FROM numbers; DECLARE b CURSOR FOR SELECT n FROM numbers")
 	for range 3 {
 		if a, b := value[int32](t, conn, "FETCH a"), value[int32](t, conn, "FETCH b"); a != b {
 			t.Errorf("two scans at once differ: %d, %d", a, b)
 		}
 	}
-	exec(t, conn, "COMMIT")
+	do(t, conn, "COMMIT")
 }
 
 func TestErrorInMidFetchLeavesNothing(t *testing.T) {
@@ -142,7 +142,7 @@ func TestErrorInMidFetchLeavesNothing(t *testing.T) {
 		if e := refused(t, conn, "SELECT 1 / (n - 3000) FROM numbers"); e.Code != "22012" {
 			t.Fatal(describe(e))
 		}
-		exec(t, conn, "DO $$ BEGIN PERFORM 1 / (n - 3000) FROM numbers; EXCEPTION WHEN division_by_zero THEN NULL; END $$")
+		do(t, conn, "DO $$ BEGIN PERFORM 1 / (n - 3000) FROM numbers; EXCEPTION WHEN division_by_zero THEN NULL; END $$")
 	}
 	if got := value[int64](t, conn, "SELECT count(*) FROM numbers"); got != 20000 {
 		t.Errorf("got %d rows", got)
@@ -154,8 +154,8 @@ func TestErrorInMidFetchLeavesNothing(t *testing.T) {
 
 func TestPreparedStatements(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "SET plan_cache_mode = force_generic_plan")
-	exec(t, conn, "PREPARE p(int, text) AS SELECT word FROM numbers WHERE n = $1 OR word = $2 ORDER BY n")
+	do(t, conn, "SET plan_cache_mode = force_generic_plan")
+	do(t, conn, "PREPARE p(int, text) AS SELECT word FROM numbers WHERE n = $1 OR word = $2 ORDER BY n")
 	for _, tt := range []struct{ args, want string }{{"1, 'word 2'", "word 1,word 2"}, {"5, NULL", "word 5"}, {"NULL, NULL", ""}} {
 		if got := strings.Join(lines(t, conn, "EXECUTE p("+tt.args+")"), ","); got != tt.want {
 			t.Errorf("p(%s): got %q, want %q", tt.args, got, tt.want)
@@ -165,8 +165,8 @@ func TestPreparedStatements(t *testing.T) {
 
 func TestConditionalPartsAreNotComputedAhead(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "SET plan_cache_mode = force_generic_plan")
-	exec(t, conn, "PREPARE p(int) AS SELECT n FROM numbers WHERE n < 3 AND CASE WHEN n > 100 THEN 1 / $1 ELSE 1 END = 1 ORDER BY n")
+	do(t, conn, "SET plan_cache_mode = force_generic_plan")
+	do(t, conn, "PREPARE p(int) AS SELECT n FROM numbers WHERE n < 3 AND CASE WHEN n > 100 THEN 1 / $1 ELSE 1 END = 1 ORDER BY n")
 	rows, err := conn.Query(t.Context(), "EXECUTE p(0)")
 	if err != nil {
 		t.Fatal(describe(err))
@@ -179,7 +179,7 @@ func TestConditionalPartsAreNotComputedAhead(t *testing.T) {
 
 func TestStableFunctionsMeanWhatTheyMeanHere(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "SET timezone = 'Pacific/Kiritimati'")
+	do(t, conn, "SET timezone = 'Pacific/Kiritimati'")
 	got := value[bool](t, conn, "SELECT count(*) = 20000 FROM numbers WHERE day < current_date AND current_user = session_user AND at < localtimestamp")
 	if !got {
 		t.Error("conditions on now and the user lost rows")

@@ -35,7 +35,7 @@ func TestWritesAreRefused(t *testing.T) {
 
 func TestAnalyzeKeepsNoRemoteValue(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "ANALYZE numbers")
+	do(t, conn, "ANALYZE numbers")
 	if n := value[int64](t, conn, "SELECT count(*) FROM pg_statistic WHERE starelid = 'numbers'::regclass"); n != 0 {
 		t.Errorf("%d rows in pg_statistic", n)
 	}
@@ -56,7 +56,7 @@ func TestAnalyzeKeepsNoRemoteValue(t *testing.T) {
 
 func TestUseRemoteEstimate(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "CREATE FOREIGN TABLE counted (n int) SERVER remote OPTIONS (schema_name 'public', table_name 'numbers', use_remote_estimate 'true')")
+	do(t, conn, "CREATE FOREIGN TABLE counted (n int) SERVER remote OPTIONS (schema_name 'public', table_name 'numbers', use_remote_estimate 'true')")
 	cleanup(t, "DROP FOREIGN TABLE counted")
 	if plan := lines(t, conn, "EXPLAIN SELECT * FROM counted")[0]; !strings.Contains(plan, "rows=20000 ") {
 		t.Errorf("the planner does not know: %s", plan)
@@ -98,10 +98,10 @@ func TestConversionsRefuseWhatDoesNotFit(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.column, func(t *testing.T) {
-			exec(t, conn, fmt.Sprintf("CREATE FOREIGN TABLE odd (%s OPTIONS (column_name '%s')) SERVER remote OPTIONS (schema_name 'public', table_name 'wide')", tt.column, tt.option))
-			defer exec(t, conn, "DROP FOREIGN TABLE odd")
+			do(t, conn, fmt.Sprintf("CREATE FOREIGN TABLE odd (%s OPTIONS (column_name '%s')) SERVER remote OPTIONS (schema_name 'public', table_name 'wide')", tt.column, tt.option))
+			defer do(t, conn, "DROP FOREIGN TABLE odd")
 			if tt.code == "" {
-				exec(t, conn, "SELECT x FROM odd")
+				do(t, conn, "SELECT x FROM odd")
 				return
 			}
 			e := refused(t, conn, "SELECT x FROM odd")
@@ -125,13 +125,13 @@ func TestSystemColumns(t *testing.T) {
 
 func TestImport(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "CREATE SCHEMA imported")
+	do(t, conn, "CREATE SCHEMA imported")
 	cleanup(t, "DROP SCHEMA imported CASCADE")
-	exec(t, conn, "IMPORT FOREIGN SCHEMA public LIMIT TO (numbers) FROM SERVER remote INTO imported")
+	do(t, conn, "IMPORT FOREIGN SCHEMA public LIMIT TO (numbers) FROM SERVER remote INTO imported")
 	if got := value[int64](t, conn, "SELECT count(*) FROM imported.numbers"); got != 20000 {
 		t.Errorf("got %d rows", got)
 	}
-	exec(t, conn, "IMPORT FOREIGN SCHEMA public EXCEPT (numbers) FROM SERVER remote INTO imported")
+	do(t, conn, "IMPORT FOREIGN SCHEMA public EXCEPT (numbers) FROM SERVER remote INTO imported")
 	rows, err := conn.Query(t.Context(), "SELECT relname::text FROM pg_class WHERE relnamespace = 'imported'::regnamespace ORDER BY 1")
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestImport(t *testing.T) {
 
 func TestEncoding(t *testing.T) {
 	conn := session(t)
-	exec(t, conn, "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+	do(t, conn, "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
 	other, err := shared.local.Connect(t.Context(), "latin")
 	if err != nil {
 		t.Fatal(err)
