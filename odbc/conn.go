@@ -192,7 +192,7 @@ func (c *Conn) Session() int64 { return c.session }
 
 // Info asks the driver about itself and the source.
 func (c *Conn) Info() Info {
-	return Info{
+	info := Info{
 		DBMSName:      c.infoText(C.SQL_DBMS_NAME),
 		DBMSVersion:   c.infoText(C.SQL_DBMS_VER),
 		DriverName:    c.infoText(C.SQL_DRIVER_NAME),
@@ -203,6 +203,10 @@ func (c *Conn) Info() Info {
 		GetData:       c.getData,
 		Isolations:    c.infoNumber(C.SQL_TXN_ISOLATION_OPTION),
 	}
+	if n := c.lib.traits.maxStatements; n > 0 {
+		info.MaxStatements = n
+	}
+	return info
 }
 
 func (c *Conn) infoNumber(what C.SQLUSMALLINT) uint32 {

@@ -132,8 +132,15 @@ func (cur *Cursor) newFetch(cols []Column, o QueryOptions) error {
 		getdata:     C.uint32_t(cur.s.c.getData),
 		max_value:   maxValue,
 	}
-	if cur.s.c.lib.traits.native {
+	traits := cur.s.c.lib.traits
+	if traits.native {
 		options.native = 1
+	}
+	if traits.keepsLengths {
+		options.keeps_lengths = 1
+	}
+	if !traits.setPos {
+		options.getdata &^= C.SQL_GD_BLOCK
 	}
 	f := C.pc_cursor_new(C.SQLHSTMT(cur.s.handle), C.int32_t(len(cols)), &kinds[0], &lens[0], &options)
 	if f == nil {

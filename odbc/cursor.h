@@ -32,6 +32,8 @@ struct pc_cursor
 	int32_t		ncols;
 	pc_col	   *cols;
 	int32_t		rows;			/* rows a block holds under the present layout */
+	bool		set_pos;		/* block mode: long values can be fetched again */
+	bool		whole;			/* block mode because every text gets its declared length */
 	bool		row_mode;		/* array size 1, loop here */
 	bool		row_bound;		/* row mode: scratch is bound */
 	bool		relayout;

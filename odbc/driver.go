@@ -32,7 +32,16 @@ type traits struct {
 	trims bool
 	// maxValue: longer values are cut by the driver without a word; 0 no limit.
 	maxValue func(name string) int
-	nan, inf bool // float parameters that arrive as they are
+	// setPos: SQLSetPos and SQLGetData reach any row of a block and leave the cursor where it was.
+	setPos bool
+	// keepsLengths: no value is longer than the length declared for its column.
+	keepsLengths bool
+	// literals: parameters are written into the statement, since the driver
+	// reads whole results of statements that have any.
+	literals bool
+	// maxStatements corrects SQL_MAX_CONCURRENT_ACTIVITIES; 0: believe it.
+	maxStatements int
+	nan, inf      bool // float parameters that arrive as they are
 	// wrapsUnsigned: SQL_C_SBIGINT of an unsigned 64-bit value wraps silently.
 	wrapsUnsigned bool
 	cancel        cancelWay
@@ -53,7 +62,7 @@ func limit(n int) func(string) int { return func(string) int { return n } }
 // executions, so a fetch is interrupted from a second connection.
 func psqlTraits() traits {
 	return traits{
-		native: true, charParams: true, always: true, nan: true, inf: true,
+		native: true, charParams: true, always: true, setPos: true, nan: true, inf: true,
 		braces: func(name string) bool {
 			return name == "pwd" || name == "password" || name == "connsettings" || name == "pqopt"
 		},
@@ -75,9 +84,10 @@ func psqlTraits() traits {
 
 // MariaDB Connector/ODBC 3.1: SQLCancel closes a statement under the hands
 // of a thread that is fetching and unlocks a lock it does not hold, hence KILL.
+// Its SQLSetPos moves the cursor: the next fetch would skip rows.
 func mariaTraits() traits {
 	return traits{
-		native: true, charParams: true, always: true, trims: true, wrapsUnsigned: true,
+		native: true, charParams: true, always: true, trims: true, wrapsUnsigned: true, keepsLengths: true,
 		braces: anyName, maxValue: noLimit,
 		cancel:     cancelByKill,
 		sessionSQL: "SELECT CONNECTION_ID()",
@@ -87,10 +97,11 @@ func mariaTraits() traits {
 }
 
 // sqliteodbc 0.9998 knows no braces and splits at every semicolon; its
-// SQLCancel frees what another thread is stepping through.
+// SQLCancel frees what another thread is stepping through. With StepAPI=1 it
+// streams one statement at a time, and only if that has no parameters.
 func sqliteTraits() traits {
 	return traits{
-		native: true, charParams: true, inf: true,
+		native: true, charParams: true, inf: true, literals: true, maxStatements: 1,
 		braces: never, maxValue: limit(511),
 		cancel: cancelBySQLite,
 	}

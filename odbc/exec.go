@@ -53,7 +53,18 @@ func (s *stmt) diagnose(what string) *Error {
 }
 
 // execute runs the statement: prepared when it has parameters.
-func (s *stmt) execute(ctx context.Context, sql string, params []Param) error {
+func (s *stmt) execute(ctx context.Context, sql string, params []Param) (err error) {
+	for i := range params {
+		if err := s.checkParam(i, &params[i]); err != nil {
+			return err
+		}
+	}
+	if len(params) > 0 && s.c.lib.traits.literals {
+		if sql, err = withLiterals(sql, params); err != nil {
+			return err
+		}
+		params = nil
+	}
 	text, err := s.c.text(sql)
 	if err != nil {
 		return err
@@ -78,9 +89,6 @@ func (s *stmt) pack(params []Param) (*C.pc_param, error) {
 	size := len(params) * int(unsafe.Sizeof(C.pc_param{}))
 	data := size
 	for i := range params {
-		if err := s.checkParam(i, &params[i]); err != nil {
-			return nil, err
-		}
 		size += (max(8, len(params[i].Text)+1, len(params[i].Bytes)) + 7) &^ 7
 	}
 	mem := C.calloc(1, C.size_t(size))

@@ -14,6 +14,7 @@
 #define STATUS_UNSET	((SQLUSMALLINT) 0xffff)
 #define FETCHED_UNSET	((SQLULEN) -1)
 #define SHORT_TEXT		128		/* declared lengths up to this are given whole */
+#define SURE_TEXT		1024	/* ... up to this when that spares row mode */
 
 int
 pc_own_error(pc_cursor *c, const char *state, const char *fmt,...)
@@ -89,16 +90,35 @@ init_kind(pc_col *col, int32_t kind)
 	}
 }
 
+/* Gives every text its declared length if the driver keeps to it and all are short enough. */
+static bool
+surely_fit(pc_cursor *c, const int64_t *maxlens)
+{
+	if (!c->o.keeps_lengths)
+		return false;
+	for (int32_t i = 0; i < c->ncols; i++)
+		if (c->cols[i].variable && (maxlens[i] <= 0 || maxlens[i] > SURE_TEXT))
+			return false;
+	for (int32_t i = 0; i < c->ncols; i++)
+		if (c->cols[i].variable)
+			c->cols[i].want = maxlens[i] < 8 ? 8 : (int32_t) maxlens[i];
+	return true;
+}
+
 /* Row mode: which columns may be bound, which must come by SQLGetData in order. */
 static void
-choose_mode(pc_cursor *c, bool has_variable)
+choose_mode(pc_cursor *c, bool has_variable, const int64_t *maxlens)
 {
 	uint32_t	ext = c->o.getdata;
 	bool		again = (ext & SQL_GD_BOUND) && (ext & SQL_GD_ANY_COLUMN);
 	bool		after = false;
 
-	c->row_mode = has_variable && !(again && (ext & SQL_GD_BLOCK));
-	if (!c->row_mode || again)
+	c->set_pos = again && (ext & SQL_GD_BLOCK);
+	if (!has_variable || c->set_pos)
+		return;
+	c->whole = surely_fit(c, maxlens);
+	c->row_mode = !c->whole;
+	if (again)
 		return;
 	for (int32_t i = 0; i < c->ncols; i++)
 	{
@@ -146,7 +166,7 @@ pc_cursor_new(SQLHSTMT stmt, int32_t ncols, const int32_t *kinds,
 				goto fail;
 		}
 	}
-	choose_mode(c, has_variable);
+	choose_mode(c, has_variable, maxlens);
 	return c;
 fail:
 	pc_cursor_free(c);
@@ -321,6 +341,9 @@ long_values(pc_cursor *c, pc_buffer *b, pc_block *blk, int32_t row, int32_t at)
 
 		if (!c->cols[i].variable || !overflows(&c->cols[i], ind))
 			continue;
+		if (!c->set_pos)
+			return pc_own_error(c, "22001", "a value of column %d has %lld bytes, more than its declared length",
+								i + 1, (long long) ind);
 		if (!positioned && !SQL_SUCCEEDED(SQLSetPos(c->stmt, (SQLSETPOSIROW) (at + 1), SQL_POSITION, SQL_LOCK_NO_CHANGE)))
 			return PC_FETCH_DIAG;
 		positioned = true;
@@ -425,8 +448,10 @@ fetch_block(pc_cursor *c, pc_buffer *b, pc_block *blk)
 		return PC_FETCH_END;
 	if (!SQL_SUCCEEDED(rc))
 		return PC_FETCH_DIAG;
-	if ((n = count_rows(c)) <= 0)
+	if ((n = count_rows(c)) < 0)
 		return n;
+	if (n == 0)
+		return pc_own_error(c, "HY000", "the driver reports success but gives no rows");
 	if ((over = scan_block(c, blk, (int32_t) n)) < 0)
 		return over;
 	if (rc == SQL_SUCCESS_WITH_INFO)

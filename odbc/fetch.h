@@ -43,6 +43,7 @@ typedef struct pc_cursor_options
 	int64_t		block_bytes;
 	uint32_t	getdata;		/* SQL_GETDATA_EXTENSIONS */
 	int32_t		native;			/* trust native binds of this driver */
+	int32_t		keeps_lengths;	/* no value is longer than declared */
 	int64_t		max_value;		/* longest value accepted, bytes */
 } pc_cursor_options;
 

@@ -59,6 +59,12 @@ pc_layout(pc_cursor *c, const pc_buffer *b)
 
 	while (room / row < wished && cap > ROOM_MIN)
 	{
+		if (c->whole)
+		{
+			/* room cannot be had for all: row by row then */
+			c->whole = false;
+			c->row_mode = true;
+		}
 		cap /= 2;
 		row = give_room(c, cap);
 	}
@@ -102,7 +108,7 @@ pc_place(pc_cursor *c, pc_buffer *b)
 void
 pc_note_growth(pc_cursor *c)
 {
-	for (int32_t i = 0; i < c->ncols; i++)
+	for (int32_t i = 0; i < c->ncols && !c->whole; i++)
 	{
 		pc_col	   *col = &c->cols[i];
 		int64_t		mean;
