@@ -40,6 +40,10 @@ func decodeStrict(raw []byte, v any) error {
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return malformed("body", "is empty, a JSON object is needed")
 	}
+	var any json.RawMessage
+	if err := json.NewDecoder(bytes.NewReader(raw)).Decode(&any); err != nil {
+		return decodeError(err)
+	}
 	if err := checkFields("", json.RawMessage(raw), reflect.TypeOf(v).Elem(), 0); err != nil {
 		return err
 	}

@@ -21,16 +21,24 @@ const serverMark = "made by the policy service"
 
 // foreignTable is a foreign table of the engine that is a data source.
 type foreignTable struct {
-	oid    uint32
-	name   string
-	schema string
-	server string
+	oid          uint32
+	name         string
+	schema       string
+	server       string
+	remoteSchema string
+	remoteTable  string
+	ours         bool // made here, so it may be dropped here
 }
 
-// synced is what a foreign table was made from; another value makes it anew.
+// fits tells whether the table is what the data source describes.
+func (t foreignTable) fits(d DataSource) bool {
+	return t.server == d.Source && t.remoteSchema == d.RemoteSchema && t.remoteTable == d.RemoteTable && t.name == d.LocalName
+}
+
+// syncedFrom is what the dictionary was last learned from.
 type syncedFrom struct {
-	Source, RemoteSchema, RemoteTable, LocalName string
-	OID                                          uint32
+	OID    uint32 // foreign table
+	Resync bool   // somebody asked to look at the source again
 }
 
 func (e *Engine) syncTables(ctx context.Context, conn *pgx.Conn) error {
@@ -89,28 +97,55 @@ func prepareSchema(ctx context.Context, conn *pgx.Conn) error {
 
 // foreignTables finds the data sources of the engine by id.
 func foreignTables(ctx context.Context, conn *pgx.Conn) (map[string]foreignTable, error) {
-	rows, err := conn.Query(ctx, `SELECT o.option_value, c.oid, c.relname, n.nspname, s.srvname
-		FROM pg_foreign_table t JOIN pg_class c ON c.oid = t.ftrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-		JOIN pg_foreign_server s ON s.oid = t.ftserver JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw,
-		LATERAL pg_options_to_table(t.ftoptions) o WHERE w.fdwname = 'portcullis' AND o.option_name = 'data_source'`)
+	rows, err := conn.Query(ctx, selectForeignTables+"AND o.options ? 'data_source'", serverMark)
 	if err != nil {
 		return nil, err
 	}
 	tables := map[string]foreignTable{}
-	var id string
-	var t foreignTable
-	_, err = pgx.ForEachRow(rows, []any{&id, &t.oid, &t.name, &t.schema, &t.server}, func() error {
+	_, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (t foreignTable, err error) {
+		var id string
+		if err := scanForeignTable(r, &id, &t); err != nil {
+			return t, err
+		}
 		tables[id] = t
-		return nil
+		return t, nil
 	})
 	return tables, err
+}
+
+const selectForeignTables = `SELECT coalesce(o.options ->> 'data_source', ''), c.oid, c.relname, n.nspname, s.srvname,
+		coalesce(o.options ->> 'schema_name', ''), coalesce(o.options ->> 'table_name', c.relname), coalesce(obj_description(c.oid, 'pg_class') = $1, false)
+	FROM pg_foreign_table t JOIN pg_class c ON c.oid = t.ftrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+	JOIN pg_foreign_server s ON s.oid = t.ftserver JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw,
+	LATERAL (SELECT coalesce(jsonb_object_agg(option_name, option_value), '{}') AS options FROM pg_options_to_table(t.ftoptions)) o
+	WHERE w.fdwname = 'portcullis' `
+
+func scanForeignTable(r pgx.CollectableRow, id *string, t *foreignTable) error {
+	return r.Scan(id, &t.oid, &t.name, &t.schema, &t.server, &t.remoteSchema, &t.remoteTable, &t.ours)
+}
+
+// unclaimed finds a foreign table that an administrator made and that is what
+// the data source describes, but belongs to no data source.
+func unclaimed(ctx context.Context, conn *pgx.Conn, d DataSource) (foreignTable, error) {
+	rows, err := conn.Query(ctx, selectForeignTables+"AND NOT o.options ? 'data_source' AND n.nspname = $2 AND c.relname = $3", serverMark, tableSchema, d.LocalName)
+	if err != nil {
+		return foreignTable{}, err
+	}
+	t, err := pgx.CollectExactlyOneRow(rows, func(r pgx.CollectableRow) (t foreignTable, err error) {
+		var id string
+		return t, scanForeignTable(r, &id, &t)
+	})
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && !t.fits(d) {
+		return foreignTable{}, nil
+	}
+	return t, err
 }
 
 // dropTables drops foreign tables of data sources that are no more.
 func (e *Engine) dropTables(ctx context.Context, conn *pgx.Conn, wanted []DataSource, have map[string]foreignTable) error {
 	var failed error
 	for id, t := range have {
-		if t.schema != tableSchema || slices.ContainsFunc(wanted, func(d DataSource) bool { return d.ID == id }) {
+		if !t.ours || slices.ContainsFunc(wanted, func(d DataSource) bool { return d.ID == id }) {
 			continue
 		}
 		if _, err := conn.Exec(ctx, "DROP FOREIGN TABLE "+qualified(t)); err != nil {
@@ -312,81 +347,110 @@ func importSchema(s Source, d DataSource) string {
 
 // syncTable makes the foreign table of a data source and learns its columns.
 func (e *Engine) syncTable(ctx context.Context, conn *pgx.Conn, s Source, d DataSource, have foreignTable) error {
-	want := syncedFrom{Source: d.Source, RemoteSchema: d.RemoteSchema, RemoteTable: d.RemoteTable, LocalName: d.LocalName, OID: have.oid}
-	var raw []byte
-	if err := e.store.pool.QueryRow(ctx, "SELECT synced FROM portcullis.data_sources WHERE id = $1", d.ID).Scan(&raw); err != nil {
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil // deleted meanwhile
-		}
+	was, first, err := e.syncedBefore(ctx, d)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil // deleted meanwhile
+	}
+	if err != nil {
 		return err
 	}
-	var was syncedFrom
-	if raw != nil {
-		if err := json.Unmarshal(raw, &was); err != nil {
+	if have.oid == 0 {
+		if have, err = unclaimed(ctx, conn, d); err != nil {
 			return err
 		}
-	}
-	if was == want && have.oid != 0 && d.SyncError == "" {
+	} else if have.fits(d) && was == (syncedFrom{OID: have.oid}) && d.SyncError == "" {
 		return nil
 	}
 	var columns []Column
-	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
-		want.OID, columns, err = importTable(ctx, tx, s, d, have)
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
+		if have.oid != 0 && have.fits(d) && !was.Resync {
+			if err := claimTable(ctx, tx, have, d); err != nil {
+				return err
+			}
+		} else if have, err = importTable(ctx, tx, s, d, have); err != nil {
+			return err
+		}
+		columns, err = importedColumns(ctx, tx, have.oid)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := e.learn(ctx, d, columns, want, raw != nil); err != nil {
+	if err := e.learn(ctx, d, columns, syncedFrom{OID: have.oid}, first); err != nil {
 		return err
 	}
-	e.log.Info("made a foreign table", "data_source", d.Name, "table", d.LocalName, "columns", len(columns))
+	e.log.Info("a foreign table is in step", "data_source", d.Name, "table", d.LocalName, "columns", len(columns))
 	return nil
+}
+
+// syncedBefore says what the dictionary was last learned from; first: never yet.
+func (e *Engine) syncedBefore(ctx context.Context, d DataSource) (was syncedFrom, first bool, err error) {
+	var raw []byte
+	if err := e.store.pool.QueryRow(ctx, "SELECT synced FROM portcullis.data_sources WHERE id = $1", d.ID).Scan(&raw); err != nil || raw == nil {
+		return was, true, err
+	}
+	return was, false, json.Unmarshal(raw, &was)
 }
 
 // importTable imports into a schema of its own and then moves the table, so
 // that names in schema immuta are free to differ from the remote ones.
-func importTable(ctx context.Context, tx pgx.Tx, s Source, d DataSource, have foreignTable) (oid uint32, columns []Column, err error) {
+func importTable(ctx context.Context, tx pgx.Tx, s Source, d DataSource, old foreignTable) (foreignTable, error) {
+	var t foreignTable
 	staging := "portcullis_import_" + strings.ReplaceAll(d.ID, "-", "")
 	remote := importSchema(s, d)
 	if remote == "" {
-		return 0, nil, errors.New("remote_schema is needed for this source")
+		return t, errors.New("remote_schema is needed for this source")
 	}
-	if have.oid != 0 {
-		if _, err := tx.Exec(ctx, "DROP FOREIGN TABLE "+qualified(have)); err != nil {
-			return 0, nil, err
-		}
+	var statements []string
+	if old.oid != 0 {
+		statements = append(statements, "DROP FOREIGN TABLE "+qualified(old))
 	}
-	for _, sql := range []string{
-		"CREATE SCHEMA " + quote(staging),
-		"IMPORT FOREIGN SCHEMA " + quote(remote) + " LIMIT TO (" + quote(d.RemoteTable) + ") FROM SERVER " + quote(s.Name) + " INTO " + quote(staging),
-	} {
+	statements = append(statements, "CREATE SCHEMA "+quote(staging),
+		"IMPORT FOREIGN SCHEMA "+quote(remote)+" LIMIT TO ("+quote(d.RemoteTable)+") FROM SERVER "+quote(s.Name)+" INTO "+quote(staging))
+	for _, sql := range statements {
 		if _, err := tx.Exec(ctx, sql); err != nil {
-			return 0, nil, err
+			return t, err
 		}
 	}
-	rows, err := tx.Query(ctx, "SELECT c.oid, c.relname, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'f'", staging)
+	rows, err := tx.Query(ctx, selectForeignTables+"AND n.nspname = $2", serverMark, staging)
 	if err != nil {
-		return 0, nil, err
+		return t, err
 	}
-	t, err := pgx.CollectExactlyOneRow(rows, func(r pgx.CollectableRow) (t foreignTable, err error) {
-		return t, r.Scan(&t.oid, &t.name, &t.schema)
+	t, err = pgx.CollectExactlyOneRow(rows, func(r pgx.CollectableRow) (t foreignTable, err error) {
+		var id string
+		return t, scanForeignTable(r, &id, &t)
 	})
 	if err != nil {
-		return 0, nil, fmt.Errorf("the source has no single table %q in schema %q: %w", d.RemoteTable, remote, err)
+		return t, fmt.Errorf("the source has no single table %q in schema %q: %w", d.RemoteTable, remote, err)
 	}
-	if err := nameTable(ctx, tx, t, d); err != nil {
-		return 0, nil, err
+	if err := placeTable(ctx, tx, t, d); err != nil {
+		return t, err
 	}
-	if _, err := tx.Exec(ctx, "DROP SCHEMA "+quote(staging)); err != nil {
-		return 0, nil, err
+	t.schema, t.name = tableSchema, d.LocalName
+	if err := claimTable(ctx, tx, t, d); err != nil {
+		return t, err
 	}
-	columns, err = importedColumns(ctx, tx, t.oid)
-	return t.oid, columns, err
+	if _, err := tx.Exec(ctx, "COMMENT ON FOREIGN TABLE "+qualified(t)+" IS "+literal(serverMark)); err != nil {
+		return t, err
+	}
+	_, err = tx.Exec(ctx, "DROP SCHEMA "+quote(staging))
+	return t, err
 }
 
-// nameTable gives the imported table its options, name and place.
-func nameTable(ctx context.Context, tx pgx.Tx, t foreignTable, d DataSource) error {
+// placeTable moves the imported table to where people find it.
+func placeTable(ctx context.Context, tx pgx.Tx, t foreignTable, d DataSource) error {
+	if t.name != d.LocalName {
+		if _, err := tx.Exec(ctx, "ALTER FOREIGN TABLE "+qualified(t)+" RENAME TO "+quote(d.LocalName)); err != nil {
+			return err
+		}
+		t.name = d.LocalName
+	}
+	_, err := tx.Exec(ctx, "ALTER FOREIGN TABLE "+qualified(t)+" SET SCHEMA "+tableSchema)
+	return err
+}
+
+// claimTable gives the table the options of the data source and lets people ask for it.
+func claimTable(ctx context.Context, tx pgx.Tx, t foreignTable, d DataSource) error {
 	have, _, err := readOptions(ctx, tx.Conn(), "SELECT ftrelid, ftoptions FROM pg_foreign_table WHERE ftrelid = $1", t.oid)
 	if err != nil {
 		return err
@@ -402,16 +466,6 @@ func nameTable(ctx context.Context, tx pgx.Tx, t foreignTable, d DataSource) err
 			return err
 		}
 	}
-	if t.name != d.LocalName {
-		if _, err := tx.Exec(ctx, "ALTER FOREIGN TABLE "+qualified(t)+" RENAME TO "+quote(d.LocalName)); err != nil {
-			return err
-		}
-		t.name = d.LocalName
-	}
-	if _, err := tx.Exec(ctx, "ALTER FOREIGN TABLE "+qualified(t)+" SET SCHEMA "+tableSchema); err != nil {
-		return err
-	}
-	t.schema = tableSchema
 	_, err = tx.Exec(ctx, "GRANT SELECT ON "+qualified(t)+" TO "+governedRole)
 	return err
 }
@@ -428,7 +482,7 @@ func importedColumns(ctx context.Context, tx pgx.Tx, oid uint32) ([]Column, erro
 
 // learn stores what the source really has. Columns that appear after the
 // first time are masked until somebody confirms them.
-func (e *Engine) learn(ctx context.Context, d DataSource, columns []Column, from syncedFrom, again bool) error {
+func (e *Engine) learn(ctx context.Context, d DataSource, columns []Column, from syncedFrom, first bool) error {
 	raw, err := json.Marshal(from)
 	if err != nil {
 		return err
@@ -439,7 +493,7 @@ func (e *Engine) learn(ctx context.Context, d DataSource, columns []Column, from
 			names = append(names, col.Name)
 			if _, err := c.Exec(ctx, `INSERT INTO portcullis.columns (data_source, name, ordinal, type, confirmed) VALUES ($1, $2, $3, $4, $5)
 				ON CONFLICT (data_source, name) DO UPDATE SET ordinal = EXCLUDED.ordinal, type = EXCLUDED.type`,
-				d.ID, col.Name, i+1, col.Type, !again); err != nil {
+				d.ID, col.Name, i+1, col.Type, first); err != nil {
 				return err
 			}
 		}

@@ -41,6 +41,8 @@ func (s *Server) allRoutes() []route {
 			params: []param{{"name", "path", "name of the key"}}, handle: s.deleteKey},
 		{method: "POST", path: "/v1/people/{userid}/sql-account", access: keyOnly, permission: policy.PermissionUserAdmin, summary: "Create a login role of the engine for a person",
 			body: accountRequest{}, reply: changeReply{}, params: []param{{"userid", "path", "userid"}, {"iamid", "query", "identity manager, default local"}}, handle: s.createAccount},
+		{method: "POST", path: "/v1/data_sources/{name}/sync", access: keyOnly, permission: policy.PermissionSourceAdmin, summary: "Look at the source again: make the engine's foreign table anew",
+			reply: changeReply{}, params: []param{{"name", "path", "name or id"}}, handle: s.resync},
 	}
 	routes = append(routes, crud(s, groupKind(), "/v1/groups/{name}")...)
 	routes = append(routes, crud(s, personKind(), "/v1/people/{userid}")...)
@@ -243,6 +245,26 @@ func (s *Server) createAccount(w http.ResponseWriter, r *http.Request, c caller)
 		}
 	}
 	writeJSON(w, http.StatusOK, changeReply{Version: version, Action: action})
+	return nil
+}
+
+func (s *Server) resync(w http.ResponseWriter, r *http.Request, c caller) error {
+	name := r.PathValue("name")
+	version, err := s.store.Change(r.Context(), c.actor(), func(ch *change) error {
+		tag, err := ch.Exec(r.Context(), `UPDATE portcullis.data_sources SET synced = coalesce(synced, '{}') || '{"Resync": true}' WHERE name = $1 OR id::text = $1`, name)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return notFound("name", name)
+		}
+		return ch.record(r.Context(), "resync", "data_sources", name, nil, nil)
+	})
+	if err != nil {
+		return err
+	}
+	s.changed()
+	writeJSON(w, http.StatusOK, changeReply{Version: version, Action: "update"})
 	return nil
 }
 
