@@ -30,7 +30,11 @@ func TestValuesArriveExactly(t *testing.T) {
 				for _, row := range rows {
 					var same bool
 					var want *string
-					err := here.QueryRow(t.Context(), "SELECT "+f.name+"::text IS NOT DISTINCT FROM CAST($2::text AS "+f.pgType+")::text, "+f.name+
+					print := "::text"
+					if f.base == "numeric" {
+						print = "" // zeros at the end are no difference
+					}
+					err := here.QueryRow(t.Context(), "SELECT "+f.name+print+" IS NOT DISTINCT FROM CAST($2::text AS "+f.pgType+")"+print+", "+f.name+
 						"::text FROM reference WHERE id = $1::text::int4", row[0], row[1]).Scan(&same, &want)
 					if err != nil || !same {
 						t.Errorf("%s: %s arrived, want %s (%v)", f.name, show(row[1]), show(want), err)
