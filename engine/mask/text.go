@@ -123,3 +123,27 @@ func appendPadded(dst []byte, n, width int) []byte {
 	}
 	return append(dst, text...)
 }
+
+// Texts are the rows of a pc_block as text, nil for NULL.
+func Texts(source unsafe.Pointer) [][]*string {
+	b := (*block)(source)
+	readers := make([]reader, b.ncols)
+	for i := range readers {
+		readers[i] = newReader(i, "bytea")
+	}
+	out := make([][]*string, b.nrows)
+	for i := range out {
+		row := i
+		if b.rows != nil {
+			row = int(*(*int32)(unsafe.Add(b.rows, i*4)))
+		}
+		out[i] = make([]*string, b.ncols)
+		for j := range readers {
+			if value, null := readers[j].text(b, row); !null {
+				text := string(value)
+				out[i][j] = &text
+			}
+		}
+	}
+	return out
+}

@@ -73,6 +73,9 @@ var byText = []struct {
 
 func causeOf(e *odbc.Error) cause {
 	text := strings.ToLower(e.Message)
+	if strings.Contains(text, "database \"") && strings.Contains(text, "\" does not exist") {
+		return causeDatabase
+	}
 	for _, known := range byText {
 		if strings.Contains(text, known.part) {
 			return known.cause

@@ -1,0 +1,746 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"portcullis.dev/portcullis/engine/mask"
+	"portcullis.dev/portcullis/fdw"
+	"portcullis.dev/portcullis/internal/testenv"
+	"portcullis.dev/portcullis/policy"
+)
+
+// rowsIn is the number of rows of the sample table.
+const rowsIn = 5000
+
+// sources are one source of each kind with the table "people": id 0 to
+// rowsIn-1, name "n" and id (NULL where id ends with 7), pay id/100 as a
+// numeric, born a date.
+func sources(t *testing.T) map[string]*Source {
+	t.Helper()
+	return map[string]*Source{"sqlite": sqliteSource(t), "postgres": postgresSource(t), "mariadb": mariadbSource(t)}
+}
+
+const sqlitePeople = `CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, pay TEXT, born TEXT);
+	WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM s WHERE i < 4999)
+	INSERT INTO people SELECT i, CASE WHEN i % 10 <> 7 THEN 'n' || i END, (i / 100) || '.' || substr('0' || (i % 100), -2), '2024-02-29' FROM s;`
+
+func sqliteSource(t *testing.T) *Source {
+	file := testenv.SQLiteFile(t, "people.db", sqlitePeople)
+	return &Source{ServerOID: 3, ServerName: "lite", Server: map[string]string{"driver": "SQLite3", "database": file.Path}, Mapping: map[string]string{"folder": file.Folder}}
+}
+
+func postgresSource(t *testing.T) *Source {
+	p := testenv.StartPostgres(t, testenv.PostgresOptions{})
+	err := p.Exec(t.Context(), "postgres", `CREATE TABLE people (id int PRIMARY KEY, name text, pay numeric(10,2), born date);
+		INSERT INTO people SELECT i, CASE WHEN i % 10 <> 7 THEN 'n' || i END, i / 100.0, '2024-02-29' FROM generate_series(0, 4999) i`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Source{ServerOID: 1, MappingOID: 11, ServerName: "pg",
+		Server:  map[string]string{"driver": "PostgreSQL Unicode", "host": "127.0.0.1", "port": strconv.Itoa(p.Port), "database": "postgres"},
+		Mapping: map[string]string{"username": p.User, "password": p.Password}}
+}
+
+func mariadbSource(t *testing.T) *Source {
+	m := testenv.StartMariaDB(t, testenv.MariaDBOptions{})
+	err := m.Exec(t.Context(), "", `CREATE DATABASE IF NOT EXISTS d; USE d;
+		CREATE TABLE people (id INT PRIMARY KEY, name VARCHAR(50), pay DECIMAL(10,2), born DATE) CHARACTER SET utf8mb4;
+		INSERT INTO people SELECT seq, IF(seq % 10 <> 7, CONCAT('n', seq), NULL), seq / 100, '2024-02-29' FROM seq_0_to_4999;`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Source{ServerOID: 2, MappingOID: 12, ServerName: "maria",
+		Server:  map[string]string{"driver": "MariaDB Unicode", "host": "127.0.0.1", "port": strconv.Itoa(m.Port), "database": "d"},
+		Mapping: map[string]string{"username": m.User, "password": m.Password}}
+}
+
+// people is the foreign table over a source's sample table.
+func people(s *Source) *fdw.Table {
+	t := &fdw.Table{RelID: 100, LocalSchema: "immuta", LocalName: "people", RemoteName: "people", DataSource: dsOne,
+		Columns: []fdw.TableColumn{
+			{Attnum: 1, TypeOID: 23, Typmod: -1, Name: "id", RemoteName: "id", TypeName: "integer", BaseType: "int4"},
+			{Attnum: 2, TypeOID: 25, Typmod: -1, Collation: 100, Name: "name", RemoteName: "name", TypeName: "text", BaseType: "text", CollationKind: 'd'},
+			{Attnum: 3, TypeOID: 1700, Typmod: -1, Name: "pay", RemoteName: "pay", TypeName: "numeric", BaseType: "numeric"},
+			{Attnum: 4, TypeOID: 1082, Typmod: -1, Name: "born", RemoteName: "born", TypeName: "date", BaseType: "date"},
+		}}
+	if s.ServerName == "pg" {
+		t.RemoteSchema = "public"
+	}
+	return t
+}
+
+func engineFor(t *testing.T, s *Source, change func(*Config)) *Engine {
+	folder := s.Mapping["folder"]
+	delete(s.Mapping, "folder")
+	return newTestEngine(t, func(c *Config) {
+		c.FileFolder = folder
+		if change != nil {
+			change(c)
+		}
+	})
+}
+
+var ungoverned = &Session{RoleOID: 10, Role: "postgres", Database: "immuta", Node: "n1"}
+
+// begin starts a scan of the wanted columns.
+func begin(t *testing.T, e *Engine, r *ScanRequest) uint64 {
+	t.Helper()
+	id, err := e.ScanBegin(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.ScanStart(id, nil); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func wholeTable(s *Source, wanted ...int32) *ScanRequest {
+	return &ScanRequest{Session: ungoverned, Source: s, Table: people(s), Wanted: wanted, Limit: -1, QueryID: 42}
+}
+
+// readAll reads a scan to its end as text.
+func readAll(t *testing.T, e *Engine, id uint64) ([][]*string, error) {
+	t.Helper()
+	var rows [][]*string
+	for {
+		block, state, err := next(t, e, id)
+		if err != nil || state == ScanEnded {
+			return rows, err
+		}
+		rows = append(rows, mask.Texts(block)...)
+	}
+}
+
+// next waits for the next block, the end or an error.
+func next(t *testing.T, e *Engine, id uint64) (block unsafe.Pointer, state ScanState, err error) {
+	t.Helper()
+	until(t, e, func() bool {
+		block, state, err = e.ScanNext(id)
+		return state != ScanWaits
+	})
+	return block, state, err
+}
+
+func shownAs(v *string) string {
+	if v == nil {
+		return "NULL"
+	}
+	return *v
+}
+
+func TestScansBringAllRows(t *testing.T) {
+	for name, s := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			e := engineFor(t, s, func(c *Config) { c.BlockBytes = 256 << 10 })
+			id := begin(t, e, wholeTable(s, 2, 1, 3, 4))
+			for pass := range 2 { // the second is a rescan
+				rows, err := readAll(t, e, id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(rows) != rowsIn {
+					t.Fatalf("%d rows", len(rows))
+				}
+				seen := map[string]bool{}
+				for _, r := range rows {
+					i, _ := strconv.Atoi(*r[1])
+					want := fmt.Sprintf("n%d|%d.%02d|2024-02-29", i, i/100, i%100)
+					if i%10 == 7 {
+						want = strings.Replace(want, "n"+*r[1], "NULL", 1)
+					}
+					if got := shownAs(r[0]) + "|" + shownAs(r[2]) + "|" + shownAs(r[3]); got != want {
+						t.Fatalf("row %d: %s, want %s", i, got, want)
+					}
+					seen[*r[1]] = true
+				}
+				if len(seen) != rowsIn {
+					t.Fatalf("%d distinct rows", len(seen))
+				}
+				if pass == 0 {
+					if err := e.ScanStart(id, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if sql, ok := e.ScanSQL(id); !ok || !strings.Contains(sql, "portcullis query=42") {
+				t.Errorf("%v %q", ok, sql)
+			}
+			if n, bytes := e.ScanEnd(id); n != 2*rowsIn || bytes < 10*rowsIn {
+				t.Errorf("%d rows, %d bytes", n, bytes)
+			}
+			if n := len(e.Connections()); n != 1 {
+				t.Errorf("%d connections", n)
+			}
+		})
+	}
+}
+
+func TestScansOfOneStatementShareAConnectionAndASnapshot(t *testing.T) {
+	for name, s := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			e := engineFor(t, s, nil)
+			var scans []uint64
+			for range 3 {
+				scans = append(scans, begin(t, e, wholeTable(s, 1)))
+			}
+			for _, id := range scans {
+				rows, err := readAll(t, e, id)
+				if err != nil || len(rows) != rowsIn {
+					t.Fatalf("%d rows, %v", len(rows), err)
+				}
+			}
+			list := e.Connections()
+			if len(list) != 1 || *list[0][5] != "3" || *list[0][6] != "true" {
+				t.Fatalf("%v", texts(list))
+			}
+			for _, id := range scans {
+				e.ScanEnd(id)
+			}
+			if e.Disconnect(0) != 0 {
+				t.Error("a connection in a transaction was closed")
+			}
+			e.TransactionEnd()
+			until(t, e, func() bool { return *e.Connections()[0][6] == "false" && *e.Connections()[0][2] == "idle" })
+			if n := e.Disconnect(s.ServerOID + 1); n != 0 {
+				t.Errorf("%d connections of another server closed", n)
+			}
+			if n := e.Disconnect(s.ServerOID); n != 1 {
+				t.Errorf("%d connections closed", n)
+			}
+			until(t, e, func() bool { return len(e.Connections()) == 0 })
+		})
+	}
+}
+
+func texts(rows Rows) (out []string) {
+	for _, r := range rows {
+		var cells []string
+		for _, c := range r {
+			cells = append(cells, shownAs(c))
+		}
+		out = append(out, strings.Join(cells, " "))
+	}
+	return out
+}
+
+// governed gives a session whose decisions are d, and the id of its decision.
+func governed(t *testing.T, e *Engine, s *Source, d policy.Decision) (*Session, uint64) {
+	t.Helper()
+	d.DataSource, d.Allowed, d.Source, d.RemoteTable, d.MaxAgeMS = dsOne, true, s.ServerName, "people", 60000
+	if s.ServerName == "pg" {
+		d.RemoteSchema = "public"
+	}
+	if d.Columns == nil {
+		d.Columns = []policy.Column{{Name: "id", Type: "integer"}, {Name: "name", Type: "text"}, {Name: "pay", Type: "numeric"}, {Name: "born", Type: "date"}}
+	}
+	session, _ := answering(t, func(decisionsRequest) (int, any) {
+		return http.StatusOK, map[string]any{"version": 7, "decisions": []policy.Decision{d}}
+	})
+	answers, err := decideAll(t, e, session, dsOne)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session, answers[0].ID
+}
+
+func TestGovernedScansShowWhatTheDecisionSays(t *testing.T) {
+	constant := "hidden"
+	key := []byte("0123456789abcdef0123456789abcdef")
+	for name, s := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			e := engineFor(t, s, nil)
+			session, id := governed(t, e, s, policy.Decision{
+				Filter: &policy.Predicate{Op: policy.OpGe, Column: "id", Values: []policy.Value{{Type: "integer", Text: "4000"}}},
+				Masks: map[string]policy.Mask{
+					"name": {Kind: policy.MaskHash, Key: key},
+					"pay":  {Kind: policy.MaskRound, Base: "10"},
+					"born": {Kind: policy.MaskTruncate, Unit: "year"},
+				}})
+			r := wholeTable(s, 1, 2, 3, 4)
+			r.Session, r.Decision = session, id
+			scan := begin(t, e, r)
+			if sql, ok := e.ScanSQL(scan); ok || sql != "" {
+				t.Errorf("a governed scan shows its SQL: %s", sql)
+			}
+			rows, err := readAll(t, e, scan)
+			if err != nil || len(rows) != 1000 {
+				t.Fatalf("%d rows, %v", len(rows), err)
+			}
+			hashes := map[string]bool{}
+			for _, r := range rows {
+				i, _ := strconv.Atoi(*r[0])
+				if i < 4000 || shownAs(r[2]) != "40" || shownAs(r[3]) != "2024-01-01" {
+					t.Fatalf("row %v", texts(Rows{r}))
+				}
+				if (r[1] == nil) != (i%10 == 7) || r[1] != nil && len(*r[1]) != 64 {
+					t.Fatalf("row %v", texts(Rows{r}))
+				}
+				hashes[shownAs(r[1])] = true
+			}
+			if len(hashes) != 901 {
+				t.Errorf("%d distinct hashes", len(hashes))
+			}
+			e.ScanEnd(scan)
+
+			session, id = governed(t, e, s, policy.Decision{
+				Filter:  &policy.Predicate{Op: policy.OpNot, Args: []*policy.Predicate{{Op: policy.OpIsNull, Column: "name"}}},
+				Columns: []policy.Column{{Name: "id", Type: "integer"}, {Name: "name", Type: "text"}, {Name: "born", Type: "date"}},
+				Masks: map[string]policy.Mask{
+					"name": {Kind: policy.MaskConstant, Constant: &constant}, "born": {Kind: policy.MaskNull},
+				}})
+			session.Role = "bob"
+			answers, err := decideAll(t, e, session, dsOne)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r = wholeTable(s, 4, 2, 3)
+			r.Session, r.Decision = session, answers[0].ID
+			rows, err = readAll(t, e, begin(t, e, r))
+			if err != nil || len(rows) != 4500 {
+				t.Fatalf("%d rows, %v (id %d)", len(rows), err, id)
+			}
+			for _, r := range rows { // pay is not in the dictionary: a new column
+				if got := shownAs(r[0]) + shownAs(r[1]) + shownAs(r[2]); got != "NULLhiddenNULL" {
+					t.Fatal(got)
+				}
+			}
+		})
+	}
+}
+
+func TestScansThatTheDecisionIsNotForAreRefused(t *testing.T) {
+	s := sqliteSource(t)
+	e := engineFor(t, s, nil)
+	session, id := governed(t, e, s, policy.Decision{Masks: map[string]policy.Mask{"id": {Kind: policy.MaskHash, Key: make([]byte, 32)}}})
+	for name, change := range map[string]func(*ScanRequest){
+		"no decision":   func(r *ScanRequest) { r.Decision = 0 },
+		"unknown":       func(r *ScanRequest) { r.Decision = 999 },
+		"another role":  func(r *ScanRequest) { s := *r.Session; s.Role = "eve"; r.Session = &s },
+		"another table": func(r *ScanRequest) { r.Table.RemoteName = "secrets" },
+		"another ds":    func(r *ScanRequest) { r.Table.DataSource = dsTwo },
+		"server":        func(r *ScanRequest) { s := *r.Source; s.ServerName = "other"; r.Source = &s },
+		"schema":        func(r *ScanRequest) { r.Table.RemoteSchema = "other" },
+		"hash of int":   func(r *ScanRequest) { r.Wanted = []int32{1} },
+	} {
+		r := wholeTable(s, 2)
+		r.Session, r.Decision = session, id
+		if _, err := e.ScanBegin(r); name != "no decision" && err == nil {
+			change(r)
+			if _, err := e.ScanBegin(r); err == nil || (AsError(err).State != stateDenied && AsError(err).State != stateMismatch) {
+				t.Errorf("%s: %v", name, err)
+			}
+		} else if name == "no decision" {
+			change(r)
+			if _, err := e.ScanBegin(r); err == nil || AsError(err).State != stateDenied {
+				t.Errorf("%s: %v", name, err)
+			}
+		} else {
+			t.Fatal(err)
+		}
+	}
+}
+
+// silentPeer accepts connections and never answers.
+func silentPeer(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func TestConnectsThatHangAreAbandonedCountedAndBounded(t *testing.T) {
+	s := &Source{ServerOID: 9, ServerName: "silent", Mapping: map[string]string{"username": "u", "password": "p"},
+		Server: map[string]string{"driver": "PostgreSQL Unicode", "host": "127.0.0.1", "port": strconv.Itoa(silentPeer(t)), "connect_timeout": "2"}}
+	e := newTestEngine(t, func(c *Config) { c.MaxAbandoned = 2 })
+	for range 2 {
+		id := begin(t, e, wholeTable(s, 1))
+		waitUntil(t, func() bool { return states(e)["busy"] == 1 })
+		began := time.Now()
+		e.ScanEnd(id)
+		if took := time.Since(began); took > 50*time.Millisecond {
+			t.Errorf("giving up took %v", took)
+		}
+		waitUntil(t, func() bool { return states(e)["busy"] == 0 })
+	}
+	if n := states(e)["abandoned"]; n != 2 {
+		t.Fatalf("%d abandoned: %v", n, texts(e.Connections()))
+	}
+	id := begin(t, e, wholeTable(s, 1))
+	_, _, err := next(t, e, id)
+	if err == nil || AsError(err).State != stateTooMany || AsError(err).Hint == "" {
+		t.Fatalf("the third: %v", err)
+	}
+	e.ScanEnd(id)
+	waitUntil(t, func() bool { return len(e.Connections()) == 0 }) // the driver's own timeout
+	e.pool.mu.Lock()
+	defer e.pool.mu.Unlock()
+	if e.pool.abandoned != 0 {
+		t.Errorf("%d still counted", e.pool.abandoned)
+	}
+}
+
+func states(e *Engine) map[string]int {
+	m := map[string]int{}
+	for _, r := range e.Connections() {
+		m[*r[2]]++
+	}
+	return m
+}
+
+// waitUntil polls for what no event tells.
+func waitUntil(t *testing.T, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !done() {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen within 20 seconds")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestCancelWhileTheRemoteStatementRuns(t *testing.T) {
+	s := postgresSource(t)
+	e := engineFor(t, s, nil)
+	slow := wholeTable(s, 1)
+	slow.Table.RemoteName = "slow"
+	admin := postgresAdmin(t, s)
+	admin("CREATE VIEW slow AS SELECT id, pg_sleep(60) IS NULL AS x FROM people OFFSET 0")
+	id := begin(t, e, slow)
+	waitUntil(t, func() bool {
+		return admin("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%slow%' AND state = 'active' AND pid <> pg_backend_pid()") != "0"
+	})
+	began := time.Now()
+	e.ScanEnd(id)
+	e.TransactionEnd()
+	if took := time.Since(began); took > 50*time.Millisecond {
+		t.Errorf("ending took %v", took)
+	}
+	waitUntil(t, func() bool {
+		return admin("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%slow%' AND state = 'active' AND pid <> pg_backend_pid()") == "0"
+	})
+	rows, err := readAll(t, e, begin(t, e, wholeTable(s, 1)))
+	if err != nil || len(rows) != rowsIn {
+		t.Fatalf("the session does not go on: %d rows, %v", len(rows), err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func postgresAdmin(t *testing.T, s *Source) func(sql string) string {
+	t.Helper()
+	conn, err := pgConnect(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return func(sql string) string {
+		t.Helper()
+		var out string
+		rows, err := conn.Query(t.Context(), sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			v, _ := rows.Values()
+			out = fmt.Sprint(v[0])
+		}
+		if rows.Err() != nil {
+			t.Fatal(rows.Err())
+		}
+		return out
+	}
+}
+
+func TestStaleConnectionsAreReplaced(t *testing.T) {
+	s := postgresSource(t)
+	e := engineFor(t, s, nil)
+	admin := postgresAdmin(t, s)
+	for round := range 3 {
+		id := begin(t, e, wholeTable(s, 1))
+		if rows, err := readAll(t, e, id); err != nil || len(rows) != rowsIn {
+			t.Fatalf("round %d: %d rows, %v", round, len(rows), err)
+		}
+		e.ScanEnd(id)
+		e.TransactionEnd()
+		waitUntil(t, func() bool { return states(e)["idle"] == 1 })
+		admin("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'portcullis'")
+		waitUntil(t, func() bool {
+			return admin("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'portcullis'") == "0"
+		})
+	}
+}
+
+func TestAConnectionLostInMidFetchIsSaidSo(t *testing.T) {
+	s := postgresSource(t)
+	s.Server["fetch_size"] = "10"
+	e := engineFor(t, s, func(c *Config) { c.BlockBytes = 1 })
+	admin := postgresAdmin(t, s)
+	id := begin(t, e, wholeTable(s, 1, 2))
+	if _, state, err := next(t, e, id); err != nil || state != ScanBlock {
+		t.Fatal(state, err)
+	}
+	admin("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'portcullis'")
+	var err error
+	for err == nil {
+		var state ScanState
+		if _, state, err = next(t, e, id); state == ScanEnded && err == nil {
+			t.Fatal("the rows ended as if all had come")
+		}
+	}
+	if e := AsError(err); e.State != stateConnectionLost || !strings.Contains(e.Message, "was lost") {
+		t.Errorf("%+v", e)
+	}
+	e.ScanEnd(id)
+}
+
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	s := sqliteSource(t)
+	e := engineFor(t, s, func(c *Config) { c.Idle = 30 * time.Millisecond })
+	id := begin(t, e, wholeTable(s, 1))
+	if _, err := readAll(t, e, id); err != nil {
+		t.Fatal(err)
+	}
+	e.ScanEnd(id)
+	time.Sleep(100 * time.Millisecond) // longer than idle: a connection in a transaction stays
+	if len(e.Connections()) != 1 {
+		t.Fatal("closed inside the transaction")
+	}
+	e.TransactionEnd()
+	waitUntil(t, func() bool { return len(e.Connections()) == 0 })
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	pg, maria := postgresSource(t), mariadbSource(t)
+	lite := sqliteSource(t)
+	folder := lite.Mapping["folder"]
+	with := func(s *Source, option, value string) *Source {
+		c := *s
+		c.Server, c.Mapping = map[string]string{}, map[string]string{}
+		for k, v := range s.Server {
+			c.Server[k] = v
+		}
+		for k, v := range s.Mapping {
+			c.Mapping[k] = v
+		}
+		delete(c.Mapping, "folder")
+		if option == "password" || option == "username" {
+			c.Mapping[option] = value
+		} else if option != "" {
+			c.Server[option] = value
+		}
+		return &c
+	}
+	for _, c := range []struct {
+		name    string
+		source  *Source
+		table   string
+		column  string
+		state   string
+		message string
+	}{
+		{"pg DNS", with(pg, "host", "no-such-host.invalid"), "", "", stateConnect, "host name is not known"},
+		{"pg refused", with(pg, "port", "1"), "", "", stateConnect, "nothing answers"},
+		{"pg password", with(pg, "password", "wrong"), "", "", stateBadPassword, "login was refused"},
+		{"pg database", with(pg, "database", "nowhere"), "", "", stateConnect, "database does not exist"},
+		{"pg table", with(pg, "", ""), "nothing", "", stateNoTable, "table does not exist"},
+		{"pg column", with(pg, "", ""), "", "nothing", "HV005", "column does not exist"},
+		{"maria DNS", with(maria, "host", "no-such-host.invalid"), "", "", stateConnect, "host name is not known"},
+		{"maria refused", with(maria, "port", "1"), "", "", stateConnect, "nothing answers"},
+		{"maria password", with(maria, "password", "wrong"), "", "", stateBadPassword, "login was refused"},
+		{"maria database", with(maria, "database", "nowhere"), "", "", stateConnect, "database does not exist"},
+		{"maria table", with(maria, "", ""), "nothing", "", stateNoTable, "table does not exist"},
+		{"maria column", with(maria, "", ""), "", "nothing", "HV005", "column does not exist"},
+		{"lite file", with(lite, "database", folder+"/nothing.db"), "", "", "", ""},
+		{"lite table", with(lite, "", ""), "nothing", "", stateNoTable, "table does not exist"},
+		{"lite column", with(lite, "", ""), "", "nothing", "HV005", "column does not exist"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newTestEngine(t, func(cfg *Config) { cfg.FileFolder = folder })
+			r := wholeTable(c.source, 1)
+			if c.table != "" {
+				r.Table.RemoteName = c.table
+			}
+			if c.column != "" {
+				r.Table.Columns[0].RemoteName = c.column
+			}
+			id, err := e.ScanBegin(r)
+			if err == nil {
+				if err = e.ScanStart(id, nil); err == nil {
+					_, _, err = next(t, e, id)
+				}
+			}
+			if err == nil {
+				t.Fatal("no error")
+			}
+			got := AsError(err)
+			t.Logf("%s %s\n  %s\n  %s", got.State, got.Message, got.Detail, got.Hint)
+			if c.state != "" && got.State != c.state || !strings.Contains(got.Message, c.message) || strings.Contains(got.Detail, "wrong") {
+				t.Errorf("want %s %s", c.state, c.message)
+			}
+		})
+	}
+}
+
+func TestErrorsUnderAPolicyShowNoRemoteText(t *testing.T) {
+	s := postgresSource(t)
+	e := engineFor(t, s, nil)
+	admin := postgresAdmin(t, s)
+	admin("ALTER TABLE people RENAME TO people0")
+	admin("CREATE VIEW people AS SELECT id, name, pay, born FROM people0 WHERE 1 / (id - id) = 0")
+	session, id := governed(t, e, s, policy.Decision{Masks: map[string]policy.Mask{"name": {Kind: policy.MaskNull}}})
+	r := wholeTable(s, 1)
+	_, err := readAll(t, e, begin(t, e, r))
+	if err == nil || AsError(err).State != "22012" || !strings.Contains(AsError(err).Detail, "division by zero") {
+		t.Fatalf("ungoverned: %v", err)
+	}
+	r = wholeTable(s, 1)
+	r.Session, r.Decision = session, id
+	_, err = readAll(t, e, begin(t, e, r))
+	if err == nil || AsError(err).State != stateFDW || AsError(err).Detail != "" || strings.Contains(err.Error(), "zero") {
+		t.Errorf("governed: %+v", err)
+	}
+}
+
+func TestCountAndImport(t *testing.T) {
+	for name, s := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			e := engineFor(t, s, nil)
+			result := func(ticket uint64, err error) Rows {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+				var rows Rows
+				until(t, e, func() bool {
+					var done bool
+					rows, done, err = e.TicketResult(ticket)
+					return done
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return rows
+			}
+			rows := texts(result(e.Count(s, people(s), true)))
+			if len(rows) != 5 || rows[0] != "5000" || rows[1] != "id 5000 0" || rows[2] != "name 4500 0.1" || rows[4] != "born 1 0" {
+				t.Errorf("%q", rows)
+			}
+			if rows := texts(result(e.Count(s, people(s), false))); len(rows) != 1 || rows[0] != "5000" {
+				t.Errorf("%q", rows)
+			}
+			schema := map[string]string{"pg": "public", "maria": "d", "lite": "main"}[s.ServerName]
+			rows = texts(result(e.Import(&ImportRequest{Source: s, RemoteSchema: schema, LocalSchema: "x", Options: map[string]string{}})))
+			if len(rows) != 1 || !strings.HasPrefix(rows[0], "CREATE FOREIGN TABLE") {
+				t.Errorf("%q", rows)
+			}
+		})
+	}
+}
+
+func TestAuditRecordsTellWhatWasDecidedAndSent(t *testing.T) {
+	s := sqliteSource(t)
+	e := engineFor(t, s, nil)
+	session, id := governed(t, e, s, policy.Decision{
+		Filter:   &policy.Predicate{Op: policy.OpEq, Column: "name", Values: []policy.Value{{Type: "text", Text: "s3cret"}}},
+		Masks:    map[string]policy.Mask{"name": {Kind: policy.MaskHash, Key: []byte("keykeykeykeykey!"), Policy: "p9"}},
+		Policies: []policy.PolicyRef{{ID: "p9", Version: 3, Kind: "mask"}}, Person: policy.PersonRef{IAMID: "i", UserID: "u"}, Version: 7,
+	})
+	r := wholeTable(s, 2)
+	r.Session, r.Decision = session, id
+	scan := begin(t, e, r)
+	statement := "SELECT name, '\xff' FROM people --" + strings.Repeat("ü", maxStatement)
+	line, err := e.AuditRecord(&AuditRequest{Session: session, Kind: "intent", RecordID: "r1", Statement: &statement, QueryID: 42, Scans: []uint64{scan}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record auditRecord
+	if err := json.Unmarshal(line, &record); err != nil {
+		t.Fatal(err)
+	}
+	table := record.Tables[0]
+	if record.Role != "ann" || record.Person.UserID != "u" || record.StatementBytes != len(statement) || len(*record.Statement) > maxStatement+8 ||
+		table.Masks["name"] != "hash p9" || !table.Filtered || len(table.RemoteSHA256) != 64 || table.Policies[0].Version != 3 || *table.Allowed != true {
+		t.Errorf("%s", line)
+	}
+	if text := string(line); strings.Contains(text, "s3cret") || strings.Contains(text, "keykey") || strings.Contains(text, "\n") {
+		t.Errorf("a secret or line feed: %.300s", text)
+	}
+	state := "57014"
+	line, err = e.AuditRecord(&AuditRequest{Session: session, Kind: "completion", RecordID: "r1", Rows: 3, Bytes: 9, SQLState: &state})
+	if err != nil || !strings.Contains(string(line), `"rows":3,"bytes":9,"outcome":"error","sqlstate":"57014"`) {
+		t.Errorf("%s %v", line, err)
+	}
+}
+
+func TestNothingIsLeftBehind(t *testing.T) {
+	s := postgresSource(t)
+	e := engineFor(t, s, nil)
+	descriptors := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	mappings := func() int {
+		text, err := os.ReadFile("/proc/self/maps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(text), "\n")
+	}
+	session, id := governed(t, e, s, policy.Decision{Masks: map[string]policy.Mask{"name": {Kind: policy.MaskHash, Key: make([]byte, 32)}}})
+	cycle := func(i int) {
+		r := wholeTable(s, 1, 2)
+		r.Session, r.Decision = session, id
+		scan := begin(t, e, r)
+		if i%3 > 0 { // some are read in part, some not at all
+			if _, _, err := next(t, e, scan); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.ScanEnd(scan)
+		if i%5 == 0 {
+			e.TransactionEnd()
+		}
+	}
+	for i := range 30 {
+		cycle(i)
+	}
+	settle := func() {
+		e.TransactionEnd()
+		waitUntil(t, func() bool { return e.running.Load() == 0 && states(e)["busy"] == 0 })
+	}
+	settle()
+	fds, maps := descriptors(), mappings()
+	for i := range 300 {
+		cycle(i)
+	}
+	settle()
+	if n := descriptors(); n > fds+2 {
+		t.Errorf("%d descriptors, %d before", n, fds)
+	}
+	if n := mappings(); n > maps+30 {
+		t.Errorf("%d mappings, %d before", n, maps)
+	}
+	if n := len(e.Connections()); n > 2 {
+		t.Errorf("connections: %v", texts(e.Connections()))
+	}
+}
