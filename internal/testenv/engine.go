@@ -67,7 +67,8 @@ func (e *Env) StartEngine(ctx context.Context, o EngineOptions) (*Engine, error)
 			return nil, err
 		}
 	}
-	if err := pg.Exec(ctx, EngineDatabase, "CREATE EXTENSION portcullis"); err != nil {
+	// Data sources are in the schema immuta; people name them without it.
+	if err := pg.Exec(ctx, EngineDatabase, "CREATE EXTENSION portcullis; ALTER DATABASE "+EngineDatabase+" SET search_path = immuta, public"); err != nil {
 		return nil, err
 	}
 	service, err := e.startService(ctx, pg, keys, o.ServicePort)
