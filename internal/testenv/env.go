@@ -22,9 +22,8 @@ import (
 
 // Options says where an Env lives and how its servers relate to this process.
 type Options struct {
-	Dir      string           // "" makes a folder below os.TempDir
-	Detach   bool             // servers outlive this process; else they die with it
-	Progress func(msg string) // told about steps, may be nil
+	Dir    string // "" makes a folder below os.TempDir
+	Detach bool   // servers outlive this process; else they die with it
 }
 
 // Env is a set of servers below one folder. Its methods may be called from
@@ -122,10 +121,14 @@ func (e *Env) onStop(f func(context.Context) error) {
 	e.stops = append(e.stops, f)
 }
 
-func (e *Env) progress(format string, args ...any) {
-	if e.opts.Progress != nil {
-		e.opts.Progress(fmt.Sprintf(format, args...))
+// Own gives a file or folder to the user that the instances and services run
+// as; it keeps its mode.
+func (e *Env) Own(path string) error {
+	as, err := serverAccount("postgres")
+	if err != nil {
+		return err
 	}
+	return as.own(path)
 }
 
 // Password makes a random password of 24 characters that needs no quoting in

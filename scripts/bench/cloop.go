@@ -41,7 +41,7 @@ func (r raw) cloop(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, cloopProgram, r.connection, r.sql)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("C loop on %s: %w: %s", r.schema, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("the C loop on %s: %w: %s", r.schema, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
