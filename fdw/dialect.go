@@ -76,6 +76,9 @@ type Connection struct {
 	ConnectTimeout time.Duration // 0: the engine's default
 	Setup          []string      // statements, in order, right after connecting
 	Verify         []Verify      // then asked, in order
+	// AutoCommit stays on: the driver streams only so, and one statement at a
+	// time reads a consistent state.
+	AutoCommit bool
 }
 
 // Verify is a condition on the session without which values or conditions

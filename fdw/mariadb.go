@@ -76,10 +76,12 @@ func (mariadb) Quote(name string) (string, error) {
 	return quoteWith(name, "`", 256)
 }
 
+func (d mariadb) reference(c *TableColumn) (string, error) { return d.Quote(c.RemoteName) }
+
 func (d mariadb) Relation(t *Table) (string, error) { return relationName(d, t) }
 
 func (d mariadb) Transfer(c *TableColumn) (Transfer, error) {
-	col, err := d.Quote(c.RemoteName)
+	col, err := d.reference(c)
 	if err != nil {
 		return Transfer{}, err
 	}
@@ -123,7 +125,7 @@ func (mariadb) Explain(message string) *Error {
 }
 
 func (d mariadb) column(c *TableColumn, cl class) (string, string, error) {
-	col, err := d.Quote(c.RemoteName)
+	col, err := d.reference(c)
 	if err != nil {
 		return "", "", err
 	}
@@ -221,7 +223,7 @@ func (d mariadb) wider(c *TableColumn, cl class, ascii bool) (string, string) {
 	if cl != classText || !ascii {
 		return "", ""
 	}
-	col, err := d.Quote(c.RemoteName)
+	col, err := d.reference(c)
 	if err != nil {
 		return "", ""
 	}
@@ -278,7 +280,7 @@ func (mariadb) like(p *printer, value Expr, cl class, pattern *string, _ Expr, n
 	if classOf(baseOID(c.BaseType)) != classText {
 		return decline("LIKE on %s is computed here", c.TypeName)
 	}
-	col, err := p.r.Quote(c.RemoteName)
+	col, err := p.r.reference(c)
 	if err != nil {
 		return err
 	}

@@ -99,6 +99,8 @@ func seconds(v string) time.Duration {
 
 func (postgres) Quote(name string) (string, error) { return quoteWith(name, `"`, 0) }
 
+func (d postgres) reference(c *TableColumn) (string, error) { return d.Quote(c.RemoteName) }
+
 func (d postgres) Relation(t *Table) (string, error) {
 	if t.RemoteSchema == "" {
 		// search_path is pg_catalog in our sessions, so a bare name would not be found.
@@ -111,7 +113,7 @@ func (d postgres) Relation(t *Table) (string, error) {
 // infinity, time zones and the case of uuids, and cuts numerics at 60 digits;
 // text as the server prints it is exact for every type.
 func (d postgres) Transfer(c *TableColumn) (Transfer, error) {
-	col, err := d.Quote(c.RemoteName)
+	col, err := d.reference(c)
 	if err != nil {
 		return Transfer{}, err
 	}
@@ -165,7 +167,7 @@ func (postgres) Explain(string) *Error { return nil }
 // column: the bare column where the types are equal by declaration. A cast to
 // the type that a column has already is no work and keeps its index.
 func (d postgres) column(c *TableColumn, cl class) (string, string, error) {
-	col, err := d.Quote(c.RemoteName)
+	col, err := d.reference(c)
 	if err != nil {
 		return "", "", err
 	}
@@ -208,7 +210,7 @@ func (postgres) compare(cl class, ordered bool) string {
 // wider: equality under the column's own collation. Identical strings are
 // equal under every collation, and the column's index can be used.
 func (d postgres) wider(c *TableColumn, cl class, _ bool) (string, string) {
-	col, err := d.Quote(c.RemoteName)
+	col, err := d.reference(c)
 	switch {
 	case err != nil:
 	case cl == classText:

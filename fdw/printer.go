@@ -11,6 +11,9 @@ import (
 type rules interface {
 	Dialect
 
+	// reference names a column in a statement over one table.
+	reference(c *TableColumn) (string, error)
+
 	// column is the expression whose value, as class cl, is that of the
 	// column as it is fetched.
 	column(c *TableColumn, cl class) (sql, why string, err error)
@@ -356,7 +359,7 @@ func (p *printer) nullTest(e *NullTest) error {
 		if err := p.usable(c); err != nil {
 			return err
 		}
-		name, err := p.r.Quote(c.RemoteName)
+		name, err := p.r.reference(c)
 		if err != nil {
 			return err
 		}

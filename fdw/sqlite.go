@@ -33,7 +33,8 @@ func (d sqlite) Connection(server, _ map[string]string, env Env) (*Connection, e
 		return nil, err
 	}
 	return &Connection{
-		Driver: server["driver"],
+		Driver:     server["driver"],
+		AutoCommit: true,
 		Attrs: []Attr{
 			{"Database", path},
 			// Row by row in place of the whole result in memory: 6 MB for a million rows in place of 273.
@@ -88,18 +89,20 @@ func fileBelow(folder, file string) (string, error) {
 	return real, nil
 }
 
-// Quote uses backquotes: SQLite takes a name in double quotes that it does not
-// know for a string, so a missing column would be read as its own name. The
-// driver takes question marks inside backquotes for parameters.
-func (sqlite) Quote(name string) (string, error) {
-	if strings.Contains(name, "?") {
-		return "", &Error{State: stateInvalidName, Message: "the remote name \"" + printable(name) + "\" holds a question mark, which the SQLite driver takes for a parameter",
-			Hint: "Make a view at the source that gives it another name."}
-	}
-	return quoteWith(name, "`", 0)
+func (sqlite) Quote(name string) (string, error) { return quoteWith(name, `"`, 0) }
+
+// reference qualifies the name: SQLite takes a bare name in double quotes that
+// it does not know for a string, so a missing column would be read as its own
+// name. (Backquotes are no way out: the driver looks for ? and ; inside them.)
+func (d sqlite) reference(c *TableColumn) (string, error) {
+	col, err := d.Quote(c.RemoteName)
+	return `"r1".` + col, err
 }
 
-func (d sqlite) Relation(t *Table) (string, error) { return relationName(d, t) }
+func (d sqlite) Relation(t *Table) (string, error) {
+	name, err := relationName(d, t)
+	return name + ` AS "r1"`, err
+}
 
 // sqliteError makes SQLite fail with a message of ours: outside triggers it
 // has no RAISE, but a bad JSON path is quoted in the error.
@@ -117,7 +120,7 @@ func (sqlite) Explain(message string) *Error {
 }
 
 func (d sqlite) Transfer(c *TableColumn) (Transfer, error) {
-	col, err := d.Quote(c.RemoteName)
+	col, err := d.reference(c)
 	if err != nil {
 		return Transfer{}, err
 	}
@@ -156,7 +159,7 @@ func (d sqlite) Exact(e Expr, t *Table, f *Facts) (Exactness, string) { return e
 func (d sqlite) Print(e Expr, t *Table, f *Facts, w *SQLWriter) error { return printTo(d, e, t, f, w) }
 
 func (d sqlite) column(c *TableColumn, cl class) (string, string, error) {
-	col, err := d.Quote(c.RemoteName)
+	col, err := d.reference(c)
 	if err != nil {
 		return "", "", err
 	}
@@ -218,7 +221,7 @@ func (d sqlite) wider(c *TableColumn, cl class, _ bool) (string, string) {
 	if cl != classText {
 		return "", ""
 	}
-	col, err := d.Quote(c.RemoteName)
+	col, err := d.reference(c)
 	if err != nil {
 		return "", ""
 	}

@@ -124,7 +124,7 @@ func open(t *testing.T, name string) *source {
 		}
 	}
 	s.dialect = d
-	if err := s.conn.SetAutoCommit(false); err != nil {
+	if err := s.conn.SetAutoCommit(how.AutoCommit); err != nil {
 		t.Fatal(err)
 	}
 	return s

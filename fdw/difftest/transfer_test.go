@@ -37,7 +37,7 @@ func TestValuesArriveExactly(t *testing.T) {
 					err := here.QueryRow(t.Context(), "SELECT "+f.name+print+" IS NOT DISTINCT FROM CAST($2::text AS "+f.pgType+")"+print+", "+f.name+
 						"::text FROM reference WHERE id = $1::text::int4", row[0], row[1]).Scan(&same, &want)
 					if err != nil || !same {
-						t.Errorf("%s: %s arrived, want %s (%v)", f.name, show(row[1]), show(want), err)
+						t.Errorf("%s of row %s: %s arrived, want %s (%v)", f.name, show(row[0]), show(row[1]), show(want), err)
 					}
 				}
 			}
