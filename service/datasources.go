@@ -203,6 +203,9 @@ func putDataSource(ctx context.Context, c *change, d, old *DataSource) error {
 		if _, err := c.Exec(ctx, "DELETE FROM portcullis.columns WHERE data_source = $1", d.ID); err != nil {
 			return err
 		}
+		if _, err := c.Exec(ctx, "UPDATE portcullis.data_sources SET synced = NULL WHERE id = $1", d.ID); err != nil {
+			return err
+		}
 	}
 	return putColumns(ctx, c, d)
 }

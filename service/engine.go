@@ -97,10 +97,7 @@ func (e *Engine) Run(ctx context.Context) {
 // round makes everything equal once. What fails does not stop the rest.
 func (e *Engine) round(ctx context.Context) error {
 	return e.locked(ctx, func(conn *pgx.Conn) error {
-		if err := e.configure(ctx, conn); err != nil {
-			return err
-		}
-		return errors.Join(e.syncAccounts(ctx, conn), e.syncTables(ctx, conn))
+		return errors.Join(e.configure(ctx, conn), e.syncAccounts(ctx, conn), e.syncTables(ctx, conn))
 	})
 }
 

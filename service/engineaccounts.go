@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // governedRole is what every SQL account is a member of.
@@ -21,8 +20,8 @@ type engineAccount struct {
 }
 
 func (e *Engine) syncAccounts(ctx context.Context, conn *pgx.Conn) error {
-	if err := ensureRole(ctx, conn, governedRole); err != nil {
-		return err
+	if role, err := readRole(ctx, conn, governedRole); err != nil || role == nil {
+		return errors.Join(err, errors.New("the engine has no role "+governedRole+": CREATE EXTENSION portcullis makes it"))
 	}
 	rows, err := e.store.pool.Query(ctx, "SELECT role, verifier, role_oid, synced FROM portcullis.sql_accounts WHERE node = $1 ORDER BY role", e.cfg.Node)
 	if err != nil {
@@ -41,15 +40,6 @@ func (e *Engine) syncAccounts(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return errors.Join(failed, e.dropAccounts(ctx, conn))
-}
-
-func ensureRole(ctx context.Context, conn *pgx.Conn, name string) error {
-	_, err := conn.Exec(ctx, "CREATE ROLE "+quote(name)+" NOLOGIN")
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "42710" {
-		return nil
-	}
-	return err
 }
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

@@ -85,6 +85,11 @@ func newDatabase(t *testing.T) string {
 func newKey(t *testing.T) (*seal.Key, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "key")
+	return keyAt(t, path), path
+}
+
+func keyAt(t *testing.T, path string) *seal.Key {
+	t.Helper()
 	if err := seal.CreateKeyFile(path); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +97,7 @@ func newKey(t *testing.T) (*seal.Key, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key, path
+	return key
 }
 
 func start(t *testing.T) *fixture {

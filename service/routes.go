@@ -251,7 +251,7 @@ func (s *Server) createAccount(w http.ResponseWriter, r *http.Request, c caller)
 func (s *Server) resync(w http.ResponseWriter, r *http.Request, c caller) error {
 	name := r.PathValue("name")
 	version, err := s.store.Change(r.Context(), c.actor(), func(ch *change) error {
-		tag, err := ch.Exec(r.Context(), `UPDATE portcullis.data_sources SET synced = coalesce(synced, '{}') || '{"Resync": true}' WHERE name = $1 OR id::text = $1`, name)
+		tag, err := ch.Exec(r.Context(), `UPDATE portcullis.data_sources SET synced = synced || '{"Resync": true}' WHERE name = $1 OR id::text = $1`, name)
 		if err != nil {
 			return err
 		}
