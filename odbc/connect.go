@@ -33,6 +33,7 @@ func Begin(spec ConnSpec) *Attempt {
 
 func (a *Attempt) run(spec ConnSpec) {
 	defer close(a.done)
+	defer func() { _ = recover() }() // what closes a late connection runs here too
 	conn, err := connectGuarded(spec)
 	a.mu.Lock()
 	a.conn, a.err = conn, err
