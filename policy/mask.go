@@ -220,7 +220,7 @@ func truncateMicros(unit string, v int64) int64 {
 	case "hour":
 		return floorDiv(v, 3600*second) * 3600 * second
 	}
-	return truncateDay(unit, floorDiv(v, day)) * day
+	return (truncateDay(unit, floorDiv(v, day)+epochDays) - epochDays) * day
 }
 
 // truncateDay truncates days since 1970; weeks begin on Monday.

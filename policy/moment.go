@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// Dates and times are counted in microseconds, as PostgreSQL does, from
-// 1970-01-01 in the proleptic Gregorian calendar.
+// Dates are counted in days from 1970-01-01, timestamps in microseconds from
+// 2000-01-01, as PostgreSQL does: from 1970 its last year would not fit.
 const (
 	microsecond = int64(1)
 	second      = 1000000 * microsecond
 	day         = 86400 * second
+	epochDays   = 10957 // from 1970-01-01 to 2000-01-01
 
 	posInfinity = math.MaxInt64
 	negInfinity = math.MinInt64
@@ -22,8 +23,8 @@ const (
 var (
 	firstDay   = daysOf(-4713, 11, 24)
 	lastDay    = daysOf(5874898, 1, 1) - 1
-	firstMicro = firstDay * day
-	lastMicro  = daysOf(294277, 1, 1)*day - 1
+	firstMicro = (firstDay - epochDays) * day
+	lastMicro  = (daysOf(294277, 1, 1)-epochDays)*day - 1
 )
 
 // daysOf counts the days from 1970-01-01 to a date; year 0 is 1 BC.
@@ -230,8 +231,8 @@ func parseMoment(c class, b []byte) (int64, bool) {
 }
 
 func (s *scanner) timestamp(c class, bc bool) int64 {
-	days := s.date(bc)
-	if days < firstDay-1 || days > lastMicro/day+1 {
+	days := s.date(bc) - epochDays
+	if days < firstMicro/day-1 || days > lastMicro/day+1 {
 		s.ok = false
 		return 0
 	}
@@ -263,6 +264,7 @@ func appendMoment(dst []byte, c class, v int64) []byte {
 	if c != classDate {
 		days = floorDiv(v, day)
 		micros = v - days*day
+		days += epochDays
 	}
 	year, month, dom := dateOf(days)
 	bc := year <= 0
@@ -314,9 +316,9 @@ func appendPadded(dst []byte, n int64, width int) []byte {
 	return append(dst, buf[i:]...)
 }
 
-// zoneOffset is the offset of loc at v, microseconds since 1970 UTC, in microseconds.
+// zoneOffset is the offset of loc at the timestamp v, in microseconds.
 func zoneOffset(loc *time.Location, v int64) int64 {
-	_, off := time.Unix(floorDiv(v, second), 0).In(loc).Zone()
+	_, off := time.Unix(floorDiv(v, second)+epochDays*86400, 0).In(loc).Zone()
 	return int64(off) * second
 }
 
