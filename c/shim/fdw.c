@@ -44,6 +44,7 @@ pc_fdw_init(void)
 {
 	RegisterXactCallback(transaction_ended, NULL);
 	pc_write_init();
+	pc_stats_init();
 }
 
 static void

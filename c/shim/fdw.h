@@ -84,8 +84,11 @@ extern void pc_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid);
 extern ForeignScan *pc_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path,
 								List *tlist, List *scan_clauses, Plan *outer_plan);
 
-/* fdw_stats.c */
+/* fdw_colstats.c */
+extern void pc_stats_init(void);
 extern bool pc_known_rows(Oid relid, double *rows);
+
+/* fdw_stats.c */
 extern bool pc_analyze(Relation rel, AcquireSampleRowsFunc *func, BlockNumber *pages);
 
 /* fdw_scan.c */

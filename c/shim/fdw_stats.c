@@ -1,30 +1,18 @@
 /*
- * fdw_stats.c: row counts kept by immutasys.analyze() in a table of ours,
- * and the refusal of ANALYZE, which would keep remote values in pg_statistic.
+ * fdw_stats.c: counting at the source for immutasys.analyze(), and the
+ * refusal of ANALYZE, which would keep remote values in pg_statistic.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "fdw.h"
-
-/* Columns of immutasys.table_statistics. */
-#define ANUM_RELID 1
-#define ANUM_ATTNUM 2
-#define ANUM_ROWS 3
 
 bool
 pc_analyze(Relation rel, AcquireSampleRowsFunc *func, BlockNumber *pages)
@@ -36,39 +24,6 @@ pc_analyze(Relation rel, AcquireSampleRowsFunc *func, BlockNumber *pages)
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												RelationGetRelationName(rel)))));
 	return false;
-}
-
-/* The count kept for a table; false where there is none. */
-bool
-pc_known_rows(Oid relid, double *rows)
-{
-	Oid			namespace = get_namespace_oid("immutasys", true);
-	Oid			table = OidIsValid(namespace) ? get_relname_relid("table_statistics", namespace) : InvalidOid;
-	Oid			index;
-	Relation	rel;
-	SysScanDesc scan;
-	ScanKeyData key[2];
-	HeapTuple	tup;
-	bool		isnull = true;
-
-	if (!OidIsValid(table))
-		return false;
-	rel = table_open(table, AccessShareLock);
-	index = RelationGetPrimaryKeyIndex(rel);
-	ScanKeyInit(&key[0], ANUM_RELID, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	ScanKeyInit(&key[1], ANUM_ATTNUM, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(0));
-	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 2, key);
-	tup = systable_getnext(scan);
-	if (HeapTupleIsValid(tup))
-	{
-		Datum		value = heap_getattr(tup, ANUM_ROWS, RelationGetDescr(rel), &isnull);
-
-		if (!isnull)
-			*rows = DatumGetFloat8(value);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return !isnull;
 }
 
 PG_FUNCTION_INFO_V1(portcullis_count);

@@ -75,7 +75,12 @@ func start(ctx context.Context, env *testenv.Env) (*fixture, error) {
 	if err = f.remote.Exec(ctx, "postgres", remoteSchema); err != nil {
 		return nil, err
 	}
-	if f.local, err = env.StartPostgres(ctx, testenv.PostgresOptions{Name: "local", Preload: "portcullis"}); err != nil {
+	folder, err := env.FileFolder()
+	if err != nil {
+		return nil, err
+	}
+	settings := map[string]string{"portcullis.file_folder": folder}
+	if f.local, err = env.StartPostgres(ctx, testenv.PostgresOptions{Name: "local", Preload: "portcullis", Settings: settings}); err != nil {
 		return nil, err
 	}
 	return f, f.local.Exec(ctx, "postgres", fmt.Sprintf(localSchema, f.remote.Host, f.remote.Port, f.remote.User, f.remote.Password))

@@ -52,6 +52,9 @@ func TestAnalyzeKeepsNoRemoteValue(t *testing.T) {
 	if plan := lines(t, conn, "EXPLAIN SELECT * FROM numbers")[0]; !strings.Contains(plan, "rows=20000 ") {
 		t.Errorf("the planner does not know: %s", plan)
 	}
+	if plan := lines(t, conn, "EXPLAIN SELECT * FROM numbers WHERE day = '2020-02-02'")[0]; !strings.Contains(plan, "rows=55 ") { // 20000 / 365
+		t.Errorf("the planner does not know how many days there are: %s", plan)
+	}
 }
 
 func TestUseRemoteEstimate(t *testing.T) {

@@ -1,0 +1,114 @@
+package fdw_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"portcullis.dev/portcullis/internal/testenv"
+)
+
+// The same rows in the other two kinds of source, and a view that never ends.
+const (
+	mariadbSchema = `
+CREATE TABLE shop.numbers (n int PRIMARY KEY, word varchar(40) CHARACTER SET utf8mb4, amount decimal(12,2), big bigint unsigned, day date);
+INSERT INTO shop.numbers SELECT seq, concat('word ', seq), seq + 0.25, 18446744073709551615 - seq, date '2020-01-01' + INTERVAL seq DAY FROM seq_1_to_20000;
+CREATE VIEW shop.slow AS SELECT 1 AS n, sleep(60) AS filler;
+`
+	sqliteSchema = `
+CREATE TABLE numbers (n integer PRIMARY KEY, word text, amount decimal(12,2), big bigint, day date);
+WITH RECURSIVE s(g) AS (SELECT 1 UNION ALL SELECT g + 1 FROM s WHERE g < 20000)
+INSERT INTO numbers SELECT g, 'word ' || g, g + 0.25, 9223372036854775807 - g, date('2020-01-01', '+' || g || ' days') FROM s;
+CREATE VIEW slow AS WITH RECURSIVE s(g) AS (SELECT 1 UNION ALL SELECT g + 1 FROM s) SELECT max(g) AS n, '' AS filler FROM s;
+`
+)
+
+func TestOtherSources(t *testing.T) {
+	sources := []struct {
+		name   string
+		server func(t *testing.T) (options, mapping, schema string)
+		big    string // of row 1
+	}{
+		{"mariadb", mariadbSource, "18446744073709551614"},
+		{"sqlite", sqliteSource, "9223372036854775806"},
+	}
+	for _, s := range sources {
+		t.Run(s.name, func(t *testing.T) {
+			options, mapping, schema := s.server(t)
+			conn := session(t)
+			do(t, conn, fmt.Sprintf("CREATE SERVER %s FOREIGN DATA WRAPPER portcullis OPTIONS (%s)", s.name, options))
+			do(t, conn, fmt.Sprintf("CREATE SCHEMA in_%s", s.name))
+			cleanup(t, fmt.Sprintf("DROP SCHEMA in_%s CASCADE; DROP SERVER %[1]s CASCADE", s.name))
+			if mapping != "" {
+				do(t, conn, fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER %s OPTIONS (%s)", s.name, mapping))
+			}
+			do(t, conn, fmt.Sprintf("IMPORT FOREIGN SCHEMA %s FROM SERVER %s INTO in_%[2]s", schema, s.name))
+			do(t, conn, fmt.Sprintf("SET search_path = in_%s, public", s.name))
+
+			if got := value[int64](t, conn, "SELECT count(*) FROM numbers"); got != 20000 {
+				t.Errorf("got %d rows", got)
+			}
+			if got, want := value[string](t, conn, "SELECT concat_ws('|', n, word, amount, big, day) FROM numbers WHERE n = $1", 1), "1|word 1|1.25|"+s.big+"|2020-01-02"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			if got := value[int64](t, conn, "SELECT count(*) FROM (VALUES (1), (2)) l(a) JOIN numbers ON n = l.a JOIN numbers m USING (n)"); got != 2 {
+				t.Errorf("joined %d rows", got)
+			}
+			if e := refused(t, conn, "SELECT 1 / (n - 3000) FROM numbers"); e.Code != "22012" {
+				t.Error(describe(e))
+			}
+			if got := value[int64](t, conn, "SELECT immutasys.analyze('numbers')"); got != 20000 {
+				t.Errorf("counted %d rows", got)
+			}
+			interruptSlow(t, s.name)
+		})
+	}
+}
+
+// interruptSlow cancels and ends sessions that are inside the driver.
+func interruptSlow(t *testing.T, name string) {
+	t.Helper()
+	for _, end := range []struct{ call, state string }{{"pg_cancel_backend", "57014"}, {"pg_terminate_backend", "57P01"}} {
+		conn, killer := session(t), session(t)
+		pid := conn.PgConn().PID()
+		ended := run(conn, fmt.Sprintf("SELECT * FROM in_%s.slow", name))
+		waitFor(t, "the wait for the source", func(ctx context.Context) (bool, error) {
+			var waits bool
+			err := killer.QueryRow(ctx, "SELECT coalesce(wait_event_type = 'Extension', false) FROM pg_stat_activity WHERE pid = $1", int32(pid)).Scan(&waits)
+			return waits, err
+		})
+		began := time.Now()
+		do(t, killer, fmt.Sprintf("SELECT %s($1)", end.call), int32(pid))
+		err := <-ended
+		wantSoon(t, began)
+		wantState(t, err, end.state)
+		if end.state == "57014" {
+			if got := value[int64](t, conn, fmt.Sprintf("SELECT count(*) FROM in_%s.numbers", name)); got != 20000 {
+				t.Errorf("the session reads %d rows afterwards", got)
+			}
+			continue
+		}
+		backendGone(t, pid)
+	}
+}
+
+func mariadbSource(t *testing.T) (options, mapping, schema string) {
+	m := testenv.StartMariaDB(t, testenv.MariaDBOptions{})
+	if err := m.Exec(t.Context(), "", "CREATE DATABASE shop"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Exec(t.Context(), "shop", mariadbSchema); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("driver 'MariaDB Unicode', host '%s', port '%d', database 'shop'", m.Host, m.Port),
+		fmt.Sprintf("username '%s', password '%s'", m.User, m.Password), "shop"
+}
+
+func sqliteSource(t *testing.T) (options, mapping, schema string) {
+	file, err := shared.env.SQLiteFile(t.Context(), "numbers.db", sqliteSchema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("driver 'SQLite3', database '%s'", file.Path), "", "main"
+}
