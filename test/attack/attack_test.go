@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/test/world"
 )
@@ -29,25 +31,28 @@ type lab struct {
 func TestAttacks(t *testing.T) {
 	l := &lab{World: world.Start(t, world.Options{}), t: t}
 	l.share()
-	results := map[string]*transcripts{}
+	results := make([]map[string]*transcripts, len(l.Sources))
+	for i := range results {
+		results[i] = map[string]*transcripts{}
+	}
 	for state := range states {
 		l.fill(state)
 		for _, s := range l.Sources {
 			t.Run(fmt.Sprintf("view %s %d", s.Kind, state), func(t *testing.T) { l.checkView(t, s) })
-			for _, c := range classes() {
-				for _, p := range c.probes {
-					if p.only == "" || p.only == s.Kind {
-						l.run(results, s, c, p, state)
-					}
-				}
-			}
+		}
+		g, ctx := errgroup.WithContext(t.Context())
+		for i, s := range l.Sources {
+			g.Go(func() error { return l.typeAll(ctx, results[i], s, state) })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	for _, c := range classes() {
 		t.Run(c.name, func(t *testing.T) {
 			for _, p := range c.probes {
-				for _, s := range l.Sources {
-					if r := results[key(s, c, p)]; r != nil {
+				for i, s := range l.Sources {
+					if r := results[i][key(c, p)]; r != nil {
 						t.Run(p.name+"/"+s.Kind, func(t *testing.T) { judge(t, p, r) })
 					}
 				}
@@ -56,7 +61,27 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-func key(s *world.Source, c class, p probe) string { return s.Kind + "/" + c.name + "/" + p.name }
+func key(c class, p probe) string { return c.name + "/" + p.name }
+
+// typeAll types every probe on one source.
+func (l *lab) typeAll(ctx context.Context, results map[string]*transcripts, s *world.Source, state int) error {
+	for _, c := range classes() {
+		for _, p := range c.probes {
+			if p.only != "" && p.only != s.Kind {
+				continue
+			}
+			r := results[key(c, p)]
+			if r == nil {
+				r = &transcripts{}
+				results[key(c, p)] = r
+			}
+			if err := l.run(ctx, r, s, p, state); err != nil {
+				return fmt.Errorf("%s on %s: %w", key(c, p), s.Kind, err)
+			}
+		}
+	}
+	return nil
+}
 
 // share makes what an exempt person and a superuser left for others to use.
 func (l *lab) share() {
@@ -112,42 +137,35 @@ func (l *lab) checkView(t *testing.T, s *world.Source) {
 }
 
 // run types a probe as the governed person and as its control.
-func (l *lab) run(results map[string]*transcripts, s *world.Source, c class, p probe, state int) {
-	r := results[key(s, c, p)]
-	if r == nil {
-		r = &transcripts{}
-		results[key(s, c, p)] = r
+func (l *lab) run(ctx context.Context, r *transcripts, s *world.Source, p probe, state int) (err error) {
+	if r.governed[state], err = l.typeAs(ctx, world.Eve, s, p); err != nil {
+		return err
 	}
-	r.governed[state] = l.typeAs(world.Eve, s, p)
 	switch p.control {
 	case "none":
 	case "superuser":
-		r.control[state] = l.typeAs(l.User, s, p)
+		r.control[state], err = l.typeAs(ctx, l.User, s, p)
 	default:
-		r.control[state] = l.typeAs(world.Exempt, s, p)
+		r.control[state], err = l.typeAs(ctx, world.Exempt, s, p)
 	}
+	return err
 }
 
 var mine = regexp.MustCompile(`\bmine\b`)
 
-func (l *lab) typeAs(role string, s *world.Source, p probe) *world.Transcript {
-	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), 30*time.Second)
+func (l *lab) typeAs(ctx context.Context, role string, s *world.Source, p probe) (*world.Transcript, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	schema := "mine_" + role
+	schema := "mine_" + role + "_" + s.Kind
 	if err := l.Exec(ctx, testenv.EngineDatabase, fmt.Sprintf("DROP SCHEMA IF EXISTS %s CASCADE; CREATE SCHEMA %[1]s AUTHORIZATION %s", schema, role)); err != nil {
-		l.t.Fatalf("%s: %v", p.name, err)
+		return nil, err
 	}
 	fillIn := strings.NewReplacer("{t}", s.Local(), "{n}", s.Data, "{server}", s.Name, "{remote}", s.Remote, "{uuid}", s.ID, "{rschema}", s.Schema)
 	statements := make([]string, len(p.sql))
 	for i, sql := range p.sql {
 		statements[i] = mine.ReplaceAllString(fillIn.Replace(sql), schema)
 	}
-	got, err := world.Type(ctx, l.As(role), statements...)
-	if err != nil {
-		l.t.Fatalf("%s as %s: %v", p.name, role, err)
-	}
-	return got
+	return world.Type(ctx, l.As(role), statements...)
 }
 
 func judge(t *testing.T, p probe, r *transcripts) {

@@ -44,22 +44,22 @@ var errorProbes = []probe{
 	{name: "division by zero in the list", sql: []string{`SELECT id, 1/salary FROM {t} WHERE dept = 'sales'`}},
 	{name: "division by zero on hidden rows", sql: []string{`SELECT count(*) FROM {t} WHERE 1/(id - 7) < 5`}},
 	{name: "division guarded by nothing in OR", sql: []string{`SELECT count(*) FROM {t} WHERE dept = 'sales' OR 1/(id - 7) > 0`}},
-	{name: "division behind CASE", sql: []string{`SELECT count(*) FROM {t} WHERE CASE WHEN dept = 'board' THEN 1/(id - id) = 1 ELSE true END`}},
+	{name: "division behind CASE", sql: []string{`SELECT count(*) FROM {t} WHERE CASE WHEN dept = 'board' THEN 1/(id - 5) = 1 ELSE true END`}},
 	{name: "cast of a masked column", sql: []string{`SELECT sum(ssn::int) FROM {t}`}},
 	{name: "cast of a hidden note", sql: []string{`SELECT count(*) FROM {t} WHERE note::int > 0 AND dept <> 'sales'`}},
 	{name: "cast in ON", sql: []string{`SELECT count(*) FROM {t} a JOIN {t} b ON a.id = b.id AND a.note::int > 0 AND a.dept = 'board'`}},
 	{name: "overflow", sql: []string{`SELECT count(*) FROM {t} WHERE (id + 2147483640) > 0`}},
 	{name: "square root of a negative", sql: []string{`SELECT count(*) FROM {t} WHERE sqrt(7.0 - id) >= 0`}},
 	{name: "bad regular expression from data", sql: []string{`SELECT count(*) FROM {t} WHERE 'x' ~ note`}},
-	{name: "bad LIKE escape from data", sql: []string{`SELECT count(*) FROM {t} WHERE 'x' LIKE note ESCAPE '!'`}},
+	{name: "bad LIKE escape from data", sql: []string{`SELECT count(*) FROM {t} WHERE 'xy' LIKE note ESCAPE '!'`}},
 	{name: "array index by data", sql: []string{`SELECT (ARRAY[1,2,3])[salary::int] FROM {t}`}},
 	{name: "domain check", sql: []string{`CREATE DOMAIN mine.positive AS numeric CHECK (value > 0)`, `SELECT count(salary::mine.positive) FROM {t}`}},
 	{name: "enum cast", sql: []string{`CREATE TYPE mine.known AS ENUM ('sales', 'hr', 'north', 'south', 'east', '42')`, `SELECT count(*) FROM {t} WHERE note::mine.known IS NOT NULL`}},
 	{name: "subscript error in a sub-select", sql: []string{`SELECT (SELECT 1/(count(*) - 5) FROM {t})`}},
-	{name: "more than one row from a sub-select", sql: []string{`SELECT (SELECT id FROM {t} WHERE dept <> 'sales' LIMIT 2)`}, refused: ""},
+	{name: "more than one row from a sub-select", sql: []string{`SELECT (SELECT id FROM {t} WHERE dept = 'board' LIMIT 2)`}},
 	{name: "JSON of data", sql: []string{`SELECT note::json FROM {t} WHERE dept = 'board'`}},
 	{name: "error message quotes the value", sql: []string{`SELECT (name || ' ' || coalesce(ssn, ''))::int FROM {t} WHERE dept = 'board'`}},
-	{name: "set_byte on data", sql: []string{`SELECT get_byte(note::bytea, 4) FROM {t}`}},
+	{name: "set_byte on data", sql: []string{`SELECT get_byte(note::bytea, 0) FROM {t}`}},
 	{name: "assertion in PL/pgSQL over rows", sql: []string{`DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM {t} LOOP RAISE NOTICE '%', r; END LOOP; END $$`}},
 	{name: "statement that aborts mid-way shows no later row", sql: []string{`SELECT 10/(9 - id) FROM {t} ORDER BY id`}},
 }
@@ -87,7 +87,7 @@ var leakyProbes = []probe{
 		`CREATE TYPE mine.box AS (v text)`,
 		`CREATE FUNCTION mine.pack(text) RETURNS mine.box LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'saw %', $1; RETURN ROW($1); END $$`,
 		`CREATE CAST (text AS mine.box) WITH FUNCTION mine.pack(text)`,
-		`SELECT count(note::mine.box) FROM {t}`}, refused: "42501", control: "superuser"},
+		`SELECT count(note::text::mine.box) FROM {t}`}},
 	{name: "own aggregate", sql: []string{
 		`CREATE FUNCTION mine.step(text, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'saw %', $2; RETURN coalesce($1, '') || ',' || $2; END $$`,
 		`CREATE AGGREGATE mine.gather(text) (SFUNC = mine.step, STYPE = text)`,
@@ -133,13 +133,13 @@ var referenceProbes = []probe{
 		`CREATE TEMP TABLE guess AS SELECT g AS salary FROM generate_series(0, 4000, 100) g`,
 		`SELECT t.id, g.salary FROM {t} t JOIN guess g ON t.salary = g.salary ORDER BY t.id`}},
 	{name: "self join on a masked column", sql: []string{`SELECT a.id, b.id FROM {t} a JOIN {t} b ON a.salary = b.salary ORDER BY 1, 2`}},
-	{name: "semi-join", sql: []string{`SELECT 1 WHERE EXISTS (SELECT FROM {t} WHERE dept = 'board')`}},
+	{name: "semi-join", sql: []string{`SELECT 1 WHERE EXISTS (SELECT FROM {t} WHERE dept = 'law')`}},
 	{name: "anti-join", sql: []string{`SELECT g FROM generate_series(1, 12) g WHERE g NOT IN (SELECT id FROM {t}) ORDER BY g`}},
 	{name: "GROUP BY", sql: []string{`SELECT born, count(*) FROM {t} GROUP BY born ORDER BY born`}},
 	{name: "HAVING", sql: []string{`SELECT dept FROM {t} GROUP BY dept HAVING max(salary) > 3000 ORDER BY 1`}},
 	{name: "ORDER BY a masked column", sql: []string{`SELECT id FROM {t} ORDER BY salary DESC, id`}},
 	{name: "ORDER BY expression", sql: []string{`SELECT id FROM {t} ORDER BY right(ssn, 4), salary % 7, id`}},
-	{name: "DISTINCT", sql: []string{`SELECT DISTINCT salary > 2000 FROM {t}`}},
+	{name: "DISTINCT", sql: []string{`SELECT DISTINCT salary > 9900 FROM {t}`}},
 	{name: "DISTINCT ON", sql: []string{`SELECT DISTINCT ON (dept) dept, id FROM {t} ORDER BY dept, salary DESC, id`}},
 	{name: "min and max", sql: []string{`SELECT min(salary), max(salary), min(born), max(ssn) FROM {t}`}},
 	{name: "sum, avg, stddev", sql: []string{`SELECT sum(salary), avg(salary), stddev(salary) FROM {t}`}},
@@ -157,8 +157,9 @@ var referenceProbes = []probe{
 	{name: "composite function notation", sql: []string{`SELECT ssn(t), salary(t) FROM {t} t ORDER BY id`}},
 	{name: "table_to_xml", sql: []string{`SELECT table_to_xml('{t}'::regclass, true, false, '')`}, control: "exempt"},
 	{name: "query_to_xml", sql: []string{`SELECT query_to_xml('SELECT * FROM {t} ORDER BY id', true, false, '')`}},
-	{name: "TABLESAMPLE", sql: []string{`SELECT id FROM {t} TABLESAMPLE SYSTEM (100)`}, refused: "42809", control: "none"},
-	{name: "system columns", sql: []string{`SELECT ctid, xmin, tableoid = '{t}'::regclass, id, note FROM {t} ORDER BY id`}},
+	{name: "TABLESAMPLE", sql: []string{`SELECT id FROM {t} TABLESAMPLE SYSTEM (100)`}, refused: "0A000", control: "none"},
+	{name: "tableoid", sql: []string{`SELECT tableoid = '{t}'::regclass, id, note FROM {t} ORDER BY id`}},
+	{name: "other system columns", sql: []string{`SELECT ctid, xmin, id FROM {t} ORDER BY id`}, refused: "0A000", control: "none"},
 	{name: "LIMIT below the filter", sql: []string{`SELECT id FROM {t} WHERE dept <> 'x' ORDER BY id DESC LIMIT 1`}},
 	{name: "OFFSET", sql: []string{`SELECT id FROM {t} ORDER BY id OFFSET 2`}},
 	{name: "UNION", sql: []string{`SELECT salary FROM {t} UNION SELECT 1200 ORDER BY 1`}},
@@ -166,7 +167,7 @@ var referenceProbes = []probe{
 	{name: "correlated sub-select", sql: []string{`SELECT id, (SELECT count(*) FROM {t} b WHERE b.salary > a.salary) FROM {t} a ORDER BY id`}},
 	{name: "NATURAL JOIN", sql: []string{`SELECT count(*) FROM {t} a NATURAL JOIN {t} b`}},
 	{name: "FULL JOIN", sql: []string{`SELECT a.id, g FROM {t} a FULL JOIN generate_series(1, 9) g ON a.id = g ORDER BY g, a.id`}},
-	{name: "row mark", sql: []string{`SELECT id, salary FROM {t} ORDER BY id FOR UPDATE`}, control: "exempt"},
+	{name: "row mark", sql: []string{`SELECT id, salary FROM {t} ORDER BY id FOR UPDATE`}, refused: "42501", control: "none"},
 	{name: "own view", sql: []string{`CREATE VIEW mine.v AS SELECT salary, ssn, id FROM {t}`, `SELECT * FROM mine.v ORDER BY id`}},
 }
 
@@ -185,7 +186,7 @@ var inferenceProbes = []probe{
 	{name: "differencing of counts", sql: []string{`SELECT (SELECT count(*) FROM {t}) - (SELECT count(*) FROM {t} WHERE dept = 'sales')`}},
 	{name: "differencing of sums", sql: []string{`SELECT (SELECT sum(salary) FROM {t}) - (SELECT sum(salary) FROM {t} WHERE id <> 1)`}},
 	{name: "hash of a guess", sql: []string{`SELECT encode(sha256('Ann'), 'hex') IN (SELECT name FROM {t}), md5('Ann') IN (SELECT name FROM {t}), 'Ann' IN (SELECT name FROM {t})`},
-		shows: `true|t$|row: .*t`, control: "exempt"},
+		shows: `\|t`, control: "exempt"},
 	{name: "equality with the raw value of a hashed column", sql: []string{`SELECT count(*) FROM {t} WHERE name = 'Dora'`}},
 	{name: "rounded column against the raw value", sql: []string{`SELECT id FROM {t} WHERE born = '1980-05-06'`}},
 	{name: "age arithmetic", sql: []string{`SELECT id, born - date '1980-01-01' FROM {t} ORDER BY id`}},
@@ -209,8 +210,8 @@ var planProbes = []probe{
 		`CREATE FUNCTION mine.ex() RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN VERBOSE SELECT * FROM {t}'; END $$`, `SELECT * FROM mine.ex()`}, shows: `(?i)remote SQL`},
 	{name: "estimate in the planner's row count", sql: []string{`EXPLAIN SELECT * FROM {t}, generate_series(1, 3)`}, shows: `rows=`},
 	{name: "debug_print_plan", sql: []string{`SET client_min_messages = log`, `SET debug_print_plan = on`, `SET debug_pretty_print = off`, `SELECT id FROM {t} ORDER BY id`},
-		shows: `fdw_private|FOREIGNSCAN`},
-	{name: "debug_print_rewritten", sql: []string{`SET client_min_messages = log`, `SET debug_print_rewritten = on`, `SELECT count(*) FROM {t} WHERE dept = 'sales'`}, shows: `RANGETBLENTRY|RTE`, control: "none"},
+		shows: `"staff"|hr\.staff|reader|SELECT id, `, control: "none"},
+	{name: "debug_print_rewritten", sql: []string{`SET client_min_messages = log`, `SET debug_print_rewritten = on`, `SELECT count(*) FROM {t} WHERE dept = 'sales'`}, shows: `"staff"|hr\.staff|reader`, control: "none"},
 	{name: "pg_stats", sql: []string{`SELECT tablename, attname, most_common_vals, histogram_bounds FROM pg_stats WHERE attname IN ('ssn', 'salary', 'note', 'phone') ORDER BY 1, 2`},
 		shows: `control_copy`, control: "superuser"},
 	{name: "pg_statistic_ext_data", sql: []string{`SELECT count(*) FROM pg_stats_ext WHERE tablename LIKE 'staff%'`}, control: "none"},
@@ -224,7 +225,7 @@ var planProbes = []probe{
 	{name: "scalarltsel with an own operator", sql: []string{
 		`CREATE FUNCTION mine.spy(int, int) RETURNS bool LANGUAGE plpgsql IMMUTABLE COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'saw % %', $1, $2; RETURN $1 < $2; END $$`,
 		`CREATE OPERATOR mine.<<< (FUNCTION = mine.spy, LEFTARG = int, RIGHTARG = int, RESTRICT = scalarltsel)`,
-		`EXPLAIN SELECT * FROM {t} WHERE salary OPERATOR(mine.<<<) 5`}, shows: `Foreign Scan`},
+		`EXPLAIN SELECT * FROM {t} WHERE salary::int OPERATOR(mine.<<<) 5`}, shows: `Foreign Scan`},
 	{name: "pg_stat_activity of others", sql: []string{`SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%secret-of-others%' AND pid <> pg_backend_pid()`}, control: "none"},
 	{name: "constant folding at planning", sql: []string{
 		`CREATE FUNCTION mine.peek() RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT string_agg(note, ',' ORDER BY id) FROM {t} $$`,
@@ -235,15 +236,15 @@ var planProbes = []probe{
 }
 
 var catalogProbes = []probe{
-	{name: "user mapping options", sql: []string{`SELECT srvname, usename, umoptions FROM pg_user_mappings ORDER BY 1, 2`}, shows: `remote-s3cr3t`, control: "superuser"},
-	{name: "pg_user_mapping", sql: []string{`SELECT umoptions FROM pg_user_mapping`}, refused: "42501", shows: `remote-s3cr3t`, control: "superuser"},
-	{name: "information_schema user mapping options", sql: []string{`SELECT * FROM information_schema.user_mapping_options`}, shows: `remote-s3cr3t`, control: "superuser"},
+	{name: "user mapping options", sql: []string{`SELECT srvname, usename, umoptions FROM pg_user_mappings ORDER BY 1, 2`}, shows: `password_sealed`, control: "superuser"},
+	{name: "pg_user_mapping", sql: []string{`SELECT umoptions FROM pg_user_mapping`}, refused: "42501", shows: `password_sealed`, control: "superuser"},
+	{name: "information_schema user mapping options", sql: []string{`SELECT * FROM information_schema.user_mapping_options`}, shows: `v1:`, control: "superuser"},
 	{name: "server options hold no secret", sql: []string{`SELECT srvname, srvoptions FROM pg_foreign_server ORDER BY 1`}, control: "none"},
 	{name: "dbtoken", sql: []string{`SELECT * FROM immutasys.dbtoken`}, refused: "42501", shows: `v1:`, control: "superuser"},
 	{name: "service_config", sql: []string{`SELECT * FROM immutasys.service_config`}, refused: "42501", shows: `http|unix`, control: "superuser"},
 	{name: "spool by pg_read_file", sql: []string{`SELECT pg_read_file('portcullis/spool/00000001.log')`}, refused: "42501", shows: `intent`, control: "superuser"},
-	{name: "file settings", sql: []string{`SELECT name, setting FROM pg_settings WHERE name LIKE 'portcullis.%file%' ORDER BY 1`}, shows: `key_file`, control: "superuser"},
-	{name: "SHOW of the key file", sql: []string{`SHOW portcullis.key_file`}, refused: "42501", shows: `key`, control: "superuser"},
+	{name: "file settings", sql: []string{`SELECT name, setting FROM pg_settings WHERE name LIKE 'portcullis.%file%' ORDER BY 1`}, shows: `node\.key`, control: "superuser"},
+	{name: "SHOW of the key file", sql: []string{`SHOW portcullis.key_file`}, refused: "42501", shows: `node\.key`, control: "superuser"},
 	{name: "pg_authid", sql: []string{`SELECT rolpassword FROM pg_authid`}, refused: "42501", shows: `SCRAM`, control: "superuser"},
 	{name: "pg_get_functiondef of ours reveals no secret", sql: []string{`SELECT pg_get_functiondef(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'immutasys' AND prokind = 'f'`}, control: "none"},
 	{name: "functions of ours that change things", sql: []string{
@@ -257,7 +258,7 @@ var catalogProbes = []probe{
 }
 
 var identityProbes = []probe{
-	{name: "SET ROLE to the exempt group", sql: []string{`SET ROLE portcullis_exempt`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501"},
+	{name: "SET ROLE to the exempt group", sql: []string{`SET ROLE portcullis_exempt`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "none"},
 	{name: "SET ROLE to a role one may take", sql: []string{`SET ROLE friend_of_eve`, `SELECT id, salary, ssn FROM {t} ORDER BY id`}},
 	{name: "SET SESSION AUTHORIZATION", sql: []string{`SET SESSION AUTHORIZATION postgres`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "superuser"},
 	{name: "definer function of an exempt person", sql: []string{`SELECT * FROM shared.peek_{n}() ORDER BY 1`}},
@@ -269,10 +270,10 @@ var identityProbes = []probe{
 	{name: "only one impersonation setting", sql: []string{`SET immuta.impersonation_userid = 'hera'`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
 	{name: "impersonation by a function's SET clause", sql: []string{
 		`CREATE FUNCTION mine.asher() RETURNS SETOF numeric LANGUAGE plpgsql SET immuta.impersonation_iamid = 'local' SET immuta.impersonation_userid = 'hera' AS $$ BEGIN RETURN QUERY SELECT salary::numeric FROM {t}; END $$`,
-		`SELECT * FROM mine.asher() ORDER BY 1`}, refused: "42501", control: "exempt"},
+		`SELECT * FROM mine.asher() ORDER BY 1`}, refused: "42501", control: "none"},
 	{name: "set_config", sql: []string{`SELECT set_config('immuta.impersonation_iamid', 'local', false), set_config('immuta.impersonation_userid', 'hera', false)`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
 	{name: "exempt group cannot be joined", sql: []string{`GRANT portcullis_exempt TO current_user`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "superuser"},
-	{name: "session_user cannot be forged by a setting", sql: []string{`SET session.user = 'postgres'`, `SELECT id, salary FROM {t} ORDER BY id`}},
+	{name: "session_user cannot be forged by a setting", sql: []string{`SET my.login = 'postgres'`, `SELECT id, salary FROM {t} ORDER BY id`}},
 }
 
 var reuseProbes = []probe{
@@ -286,8 +287,8 @@ var reuseProbes = []probe{
 	{name: "temporary copy", sql: []string{`CREATE TEMP TABLE copy AS SELECT * FROM {t}`, `SELECT * FROM copy ORDER BY id`}},
 	{name: "SELECT INTO", sql: []string{`SELECT * INTO TEMP copy2 FROM {t}`, `SELECT salary, ssn FROM copy2 ORDER BY id`}},
 	{name: "INSERT … SELECT", sql: []string{`CREATE TEMP TABLE copy3 (LIKE {t})`, `INSERT INTO copy3 SELECT * FROM {t}`, `SELECT * FROM copy3 ORDER BY id`}},
-	{name: "permanent copy", sql: []string{`CREATE TABLE mine.copy AS SELECT * FROM {t}`}, refused: "0A000", control: "exempt"},
-	{name: "materialized view", sql: []string{`CREATE MATERIALIZED VIEW mine.copy AS SELECT * FROM {t}`}, refused: "0A000", control: "exempt"},
+	{name: "permanent copy", sql: []string{`CREATE TABLE mine.copy AS SELECT * FROM {t}`, `SELECT * FROM mine.copy ORDER BY id`}, refused: "42501", control: "exempt"},
+	{name: "materialized view", sql: []string{`CREATE MATERIALIZED VIEW mine.copy AS SELECT * FROM {t}`, `SELECT * FROM mine.copy ORDER BY id`}, refused: "42501", control: "exempt"},
 }
 
 var pathProbes = []probe{
@@ -307,21 +308,21 @@ var pathProbes = []probe{
 	{name: "temporary table that shadows ours", sql: []string{`CREATE TEMP TABLE {n} (id int, salary int)`, `SET search_path = pg_temp, immuta`, `SELECT id, salary FROM {t} ORDER BY id`}},
 	{name: "functions of ours shadowed by search_path", sql: []string{
 		`CREATE FUNCTION mine.lower(text) RETURNS text LANGUAGE sql AS $$ SELECT 'board' $$`, `SET search_path = mine, pg_catalog`, `SELECT id, dept FROM {t} ORDER BY id`}},
-	{name: "inheritance below a local parent", sql: []string{`CREATE TABLE mine.parent (LIKE {t})`, `ALTER TABLE {t} INHERIT mine.parent`, `SELECT id, salary FROM mine.parent ORDER BY id`}, refused: "42501", control: "superuser"},
+	{name: "inheritance below a local parent", sql: []string{`CREATE TABLE mine.parent (LIKE {t})`, `ALTER TABLE {t} INHERIT mine.parent`, `SELECT id, salary FROM mine.parent ORDER BY id`}, refused: "42501", control: "none"},
 	{name: "attached as a partition", sql: []string{`CREATE TABLE mine.parted (LIKE {t}) PARTITION BY LIST (dept)`, `ALTER TABLE mine.parted ATTACH PARTITION {t} DEFAULT`, `SELECT id, salary FROM mine.parted ORDER BY id`}, refused: "42501", control: "none"},
 	{name: "partition of a superuser", sql: []string{`SELECT id, salary, ssn FROM shared.parted_{n} ORDER BY id`}},
 	{name: "parallel worker by a PARALLEL SAFE function", sql: []string{
 		`CREATE FUNCTION mine.par(i int) RETURNS numeric LANGUAGE plpgsql PARALLEL SAFE AS $$ DECLARE s numeric; BEGIN SELECT sum(salary) INTO s FROM {t}; RETURN s; END $$`,
 		`SET force_parallel_mode = on`, `SET parallel_setup_cost = 0`, `SET parallel_tuple_cost = 0`, `SET min_parallel_table_scan_size = 0`,
 		`SELECT mine.par(1)`}, refused: "0A000", control: "none"},
-	{name: "writes", sql: []string{`UPDATE {t} SET note = 'changed' WHERE dept = 'board' RETURNING *`}, refused: "42501", control: "none"},
-	{name: "DELETE RETURNING", sql: []string{`DELETE FROM {t} RETURNING *`}, refused: "42501", control: "none"},
+	{name: "writes", sql: []string{`UPDATE {t} SET note = 'changed' WHERE dept = 'board' RETURNING *`}, refused: "0A000", control: "none"},
+	{name: "DELETE RETURNING", sql: []string{`DELETE FROM {t} RETURNING *`}, refused: "0A000", control: "none"},
 	{name: "TRUNCATE", sql: []string{`TRUNCATE {t}`}, refused: "42501", control: "none"},
-	{name: "LOCK", sql: []string{`LOCK TABLE {t} IN ACCESS EXCLUSIVE MODE`}, refused: "42501", control: "none"},
+	{name: "LOCK", sql: []string{`BEGIN`, `LOCK TABLE {t} IN ACCESS EXCLUSIVE MODE`, `ROLLBACK`}, refused: "42809", control: "none"},
 	{name: "trigger on the table", sql: []string{`CREATE TRIGGER tr BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`}, refused: "42501", control: "none"},
-	{name: "rule on the table", sql: []string{`CREATE RULE r AS ON SELECT TO {t} DO INSTEAD SELECT 1`}, refused: "42501", control: "none"},
+	{name: "rule on the table", sql: []string{`CREATE RULE r AS ON SELECT TO {t} DO INSTEAD SELECT 1`}, refused: "42809", control: "none"},
 	{name: "options of the table", sql: []string{`ALTER FOREIGN TABLE {t} OPTIONS (SET table_name 'other')`}, refused: "42501", control: "none"},
-	{name: "user mapping of one's own", sql: []string{`CREATE USER MAPPING FOR current_user SERVER {server} OPTIONS (username 'x', password 'y')`}, control: "none"},
+	{name: "user mapping of one's own", sql: []string{`CREATE USER MAPPING FOR current_user SERVER {server} OPTIONS (username 'x', password 'y')`}, refused: "42501", control: "none"},
 	{name: "large object and file functions", sql: []string{`SELECT lo_import('/etc/passwd')`}, refused: "42501", control: "none"},
 }
 
@@ -341,7 +342,6 @@ var injectionProbes = []probe{
 var failOpenProbes = []probe{
 	{name: "LOAD of the module again", sql: []string{`LOAD 'portcullis'`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501"},
 	{name: "session_preload_libraries", sql: []string{`SET session_preload_libraries = 'other'`}, refused: "42501", control: "none"},
-	{name: "local_preload_libraries", sql: []string{`SET local_preload_libraries = ''`}, refused: "55P02", control: "none"},
 	{name: "our settings", sql: []string{`SET portcullis.login_check_timeout = 1`}, refused: "55P02", control: "none"},
 	{name: "memory settings of the library", sql: []string{`SET portcullis.block_size = 1048576`}, refused: "42501", control: "none"},
 	{name: "unknown setting of our prefix", sql: []string{`SET portcullis.govern = off`}, refused: "42602", control: "none"},
