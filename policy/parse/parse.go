@@ -94,10 +94,7 @@ func syntaxError(text string, err error) error {
 		return fail(0, "%v", err)
 	}
 	at := pe.Cursorpos - len(prefix)
-	if at < 0 || at > utf8.RuneCountInString(text)+1 {
-		at = 0
-	}
-	return fail(at, "%s", pe.Message)
+	return fail(max(0, min(at, utf8.RuneCountInString(text)+1)), "%s", pe.Message)
 }
 
 func fail(at int, format string, args ...any) error {
