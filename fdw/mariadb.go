@@ -93,7 +93,8 @@ func (d mariadb) Transfer(c *TableColumn) (Transfer, error) {
 		// FLOAT as text has six digits; widened to double it is exact.
 		return Transfer{Select: "CAST(" + col + " AS DOUBLE)", Kind: KindFloat64}, nil
 	case oidBool:
-		return Transfer{Select: "(" + col + " <> 0)", Kind: KindBool}, nil
+		// As text: the driver leaves the indicator of a SQL_C_BIT that is not NULL unwritten.
+		return Transfer{Select: "CASE WHEN " + col + " <> 0 THEN 't' WHEN " + col + " = 0 THEN 'f' END", Kind: KindText, MaxLen: 1}, nil
 	case oidBytea:
 		return Transfer{Select: col, Kind: KindBytes}, nil
 	case oidTimestamptz:
