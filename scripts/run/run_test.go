@@ -37,6 +37,9 @@ func TestRemotesLetTheReaderReadOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := fetchData(t.Context(), l.data); err != nil {
+		t.Fatal(err)
+	}
 	r, err := startRemotes(t.Context(), testenv.ForTest(t), l.data)
 	if err != nil {
 		t.Fatal(err)

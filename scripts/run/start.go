@@ -21,6 +21,9 @@ func startAll(ctx context.Context, l layout) (v vars, err error) {
 	if err := os.MkdirAll(l.run, 0o755); err != nil {
 		return nil, err
 	}
+	if err := step("Fetching the sample data", func() error { return fetchData(ctx, l.data) }); err != nil {
+		return nil, err
+	}
 	e, err := testenv.New(testenv.Options{Dir: l.servers, Detach: true})
 	if err != nil {
 		return nil, err
