@@ -113,7 +113,7 @@ BEGIN
     r := immutasys.service_call(method, path, body, api_key);
     IF r.status NOT BETWEEN 200 AND 299 THEN
         RAISE EXCEPTION USING
-            ERRCODE = CASE WHEN r.status IN (401, 403) THEN '42501' WHEN r.status = 404 THEN '02000'
+            ERRCODE = CASE WHEN r.status IN (401, 403) THEN '42501' WHEN r.status = 404 THEN '02000' WHEN r.status = 409 THEN '42710'
                            WHEN r.status BETWEEN 400 AND 499 THEN '22023' ELSE '58000' END,
             MESSAGE = format('the policy service refused the request: %s',
                              coalesce(r.answer #>> '{error,message}', 'HTTP status ' || r.status)),

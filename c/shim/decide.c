@@ -51,11 +51,11 @@ ask(const pc_session *session, pc_frame *frame, pc_decision *out)
 	pg_atomic_fetch_add_u64(&pc_shm->decisions, 1);
 }
 
-/* Takes the denials out of the decisions; answers the first, for pc_throw. */
-static bool
+/* Takes the denials out of the decisions; answers the first one's index, -1: there is none. */
+static int
 first_denial(pc_decision *decisions, int n, pc_error *denial)
 {
-	bool		found = false;
+	int			found = -1;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -63,14 +63,27 @@ first_denial(pc_decision *decisions, int n, pc_error *denial)
 
 		if (d->allowed)
 			continue;
-		if (!found)
+		if (found < 0)
 			*denial = d->denial;
 		else
 			PC_CALL_VOID(error_free, &d->denial);
 		memset(&d->denial, 0, sizeof(d->denial));
-		found = true;
+		if (found < 0)
+			found = i;
 	}
 	return found;
+}
+
+/* A table that is not discoverable is refused as one that is not there; only here its name is known. */
+static void
+refuse_denied(Oid relid, pc_error *denial)
+{
+	if (strcmp(denial->sqlstate, "42P01") != 0)
+		pc_throw(denial);
+	PC_CALL_VOID(error_free, denial);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("relation \"%s\" does not exist", pc_qualified_name(relid))));
 }
 
 static void
@@ -109,6 +122,7 @@ decide(pc_frame *frame)
 {
 	MemoryContext old;
 	pc_error	denial = {0};
+	int			denied;
 
 	pc_session_check_role();
 	refuse_unconfigured();
@@ -119,8 +133,9 @@ decide(pc_frame *frame)
 	pc_refuse_storing(frame->query);
 	stamp(frame, &frame->session);
 	ask(&frame->session, frame, frame->decisions);
-	if (first_denial(frame->decisions, frame->n, &denial))
-		pc_throw(&denial);
+	denied = first_denial(frame->decisions, frame->n, &denial);
+	if (denied >= 0)
+		refuse_denied(frame->relids[denied], &denial);
 }
 
 /* An interrupted statement was not refused. */
@@ -188,7 +203,7 @@ decide_again(pc_frame *frame)
 	pc_session_fill(&session);
 	ask(&session, frame, now);
 	same = same_answers(frame, now);
-	if (first_denial(now, frame->n, &denial))
+	if (first_denial(now, frame->n, &denial) >= 0)
 		PC_CALL_VOID(error_free, &denial);
 	if (!same)
 		refuse_changed();

@@ -27,10 +27,10 @@ next_query_id(void)
 	return (int64) ((uint64) (uint32) MyProcPid << 32 | ++statements);
 }
 
-static char *
-qualified_name(Oid relid)
+char *
+pc_qualified_name(Oid relid)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	return psprintf("%s.%s", get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 }
 
 static void
@@ -48,7 +48,7 @@ fill_tables(pc_frame *frame, List *relids)
 
 		frame->relids[i] = lfirst_oid(lc);
 		frame->sources[i] = pc_relation_data_source(lfirst_oid(lc));
-		frame->names[i] = frame->sources[i] ? frame->sources[i] : qualified_name(lfirst_oid(lc));
+		frame->names[i] = frame->sources[i] ? frame->sources[i] : pc_qualified_name(lfirst_oid(lc));
 	}
 }
 

@@ -92,6 +92,15 @@ executor_start(QueryDesc *query, int eflags)
 		start_frame(pc_frame_create(query, relids), query, eflags);
 }
 
+/* CREATE TABLE AS EXECUTE names its receiver only now. */
+static void
+check_run(pc_frame *frame)
+{
+	if (frame->governed)
+		pc_refuse_storing(frame->query);
+	pc_check_frame(frame);
+}
+
 static void
 executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
 {
@@ -100,7 +109,7 @@ executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool execu
 	PG_TRY();
 	{
 		if (frame != NULL)
-			pc_check_frame(frame);
+			check_run(frame);
 		if (next_run)
 			next_run(query, direction, count, execute_once);
 		else

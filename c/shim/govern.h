@@ -60,6 +60,8 @@ extern pc_frame *pc_frame_of_query(QueryDesc *query);
 extern pc_frame *pc_frame_of_stmt(PlannedStmt *stmt);
 extern void pc_frame_note_error(pc_frame *frame);	/* inside PG_CATCH */
 
+extern char *pc_qualified_name(Oid relid);	/* schema.table, unquoted */
+
 /* record.c */
 extern void pc_record_intent(pc_frame *frame);
 extern void pc_record_denied(pc_frame *frame, const char *sqlstate, const char *reason);

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <unistd.h>
 
 #include "access/htup_details.h"
@@ -86,7 +87,7 @@ password_option(List *options)
 	{
 		DefElem    *option = lfirst(lc);
 
-		if (strcmp(option->defname, "password") == 0 && option->arg != NULL)
+		if (strcmp(option->defname, "password") == 0)
 			return option;
 	}
 	return NULL;
@@ -134,13 +135,16 @@ has_option(List *options, const char *name)
 static void
 replace_option(Node *stmt, List **options, DefElem *option)
 {
-	List	   *present;
+	List	   *present = IsA(stmt, AlterUserMappingStmt) ? present_options((AlterUserMappingStmt *) stmt) : NIL;
 
+	if (option->arg == NULL)
+	{
+		if (has_option(present, "password_sealed"))
+			option->defname = pstrdup("password_sealed");
+		return;
+	}
 	option->arg = (Node *) makeString(pc_seal_text(defGetString(option)));
 	option->defname = pstrdup("password_sealed");
-	if (!IsA(stmt, AlterUserMappingStmt))
-		return;
-	present = present_options((AlterUserMappingStmt *) stmt);
 	if (has_option(present, "password_sealed") || !has_option(present, "password"))
 		return;
 	option->defaction = DEFELEM_ADD;
@@ -170,6 +174,21 @@ pc_seal_mapping(PlannedStmt *pstmt, const char **query, bool *read_only)
 
 /* ---- the log -------------------------------------------------------------------- */
 
+/* Keys of the policy service, which administrators may give to functions. */
+static void
+hide_api_keys(char *text)
+{
+	while (text != NULL && (text = strstr(text, "pk_")) != NULL)
+		for (text += 3; isalnum((unsigned char) *text) || *text == '_' || *text == '-'; text++)
+			*text = '*';
+}
+
+static bool
+holds_api_key(const char *text)
+{
+	return text != NULL && strstr(text, "pk_") != NULL;
+}
+
 static bool
 may_hold_password(const char *text)
 {
@@ -180,8 +199,14 @@ may_hold_password(const char *text)
 static void
 hide_in_log(ErrorData *edata)
 {
-	if (may_hold_password(debug_query_string))
+	if (may_hold_password(debug_query_string) || holds_api_key(debug_query_string))
 		edata->hide_stmt = true;
+	if (edata->output_to_server)
+	{
+		hide_api_keys(edata->message);
+		hide_api_keys(edata->detail);
+		hide_api_keys(edata->detail_log);
+	}
 	if (edata->elevel == LOG && may_hold_password(edata->message))
 	{
 		const char *at = strcasestr(edata->message, "password");

@@ -1,0 +1,118 @@
+// Package govern shows what governs a session: decisions while statements
+// run, refusals, impersonation, audit, and the node's workers.
+package govern
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"portcullis.dev/portcullis/service"
+	"portcullis.dev/portcullis/test/world"
+)
+
+const rows = 20000
+
+// node is the installation that the tests of this package share.
+type node struct {
+	*world.World
+	admin *pgx.Conn
+}
+
+// TestNode runs the tests one after the other: several change the whole node.
+func TestNode(t *testing.T) {
+	w := world.Start(t, world.Options{Settings: map[string]string{"log_statement": "all", "portcullis.login_check_timeout": "3s"}})
+	n := &node{World: w, admin: w.Login(t, w.User)}
+	for _, s := range n.Sources {
+		if s.Kind != "pg" {
+			continue
+		}
+		if err := s.Exec(t.Context(), fmt.Sprintf(`INSERT INTO hr.staff SELECT i, 'name ' || i, CASE WHEN i %% 2 = 0 THEN 'sales' ELSE 'board' END,
+			i, 'ssn', '555-01', '2000-01-02', repeat('x', 500) FROM generate_series(1, %d) i`, rows)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		run  func(t *testing.T, n *node)
+	}{
+		{"revoke", testRevoke},
+		{"refusals", testRefusals},
+		{"login", testLogin},
+		{"roles", testRoles},
+		{"impersonation", testImpersonation},
+		{"audit", testAudit},
+		{"chain", testChain},
+		{"spool", testSpoolFailure},
+		{"mappings", testMappings},
+		{"admin", testAdmin},
+		{"workers", testWorkers},
+		{"lease", testLease},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, n) })
+	}
+}
+
+// exec runs statements as an administrator.
+func (n *node) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := n.admin.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// status is a value of immutasys.status().
+func (n *node) status(t *testing.T, name string) string {
+	t.Helper()
+	var value string
+	if err := n.admin.QueryRow(t.Context(), "SELECT coalesce(value, '') FROM immutasys.status() WHERE name = $1", name).Scan(&value); err != nil {
+		t.Fatalf("status %s: %v", name, err)
+	}
+	return value
+}
+
+func evesPerson(subscribed bool) service.Person {
+	p := service.Person{UserID: world.Eve, Attributes: map[string][]string{"dept": {"sales"}}}
+	if subscribed {
+		p.Groups = []string{"sales"}
+	}
+	return p
+}
+
+// subscribe lets eve in or not.
+func (n *node) subscribe(t *testing.T, in bool) {
+	t.Helper()
+	if err := n.PutPerson(t.Context(), evesPerson(in)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantError checks SQLSTATE and a part of the message, detail or hint.
+func wantError(t *testing.T, err error, state, part string) {
+	t.Helper()
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		t.Errorf("got %v, want SQLSTATE %s", err, state)
+		return
+	}
+	if text := e.Message + "\n" + e.Detail + "\n" + e.Hint; e.Code != state || !strings.Contains(text, part) {
+		t.Errorf("got %s %q, want %s with %q", e.Code, text, state, part)
+	}
+}
+
+func query(t *testing.T, conn *pgx.Conn, sql string) (n int64, err error) {
+	t.Helper()
+	err = conn.QueryRow(t.Context(), sql).Scan(&n)
+	return n, err
+}
+
+func wantCount(t *testing.T, conn *pgx.Conn, sql string, want int64) {
+	t.Helper()
+	if got, err := query(t, conn, sql); err != nil || got != want {
+		t.Errorf("%s: got %d, %v, want %d", sql, got, err, want)
+	}
+}
