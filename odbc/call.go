@@ -143,6 +143,9 @@ func (c *Conn) do(ctx context.Context, s *stmt, p phase, call func() int64, judg
 }
 
 func (c *Conn) enter(ctx context.Context, s *stmt, p phase) error {
+	if ctx.Err() != nil {
+		return cancelledError(c.spec.Driver, context.Cause(ctx))
+	}
 	var cancelled chan struct{}
 	if s != nil {
 		cancelled = s.cancelled
@@ -239,7 +242,7 @@ func (c *Conn) cancelLocked(s *stmt) {
 	s.isCancelled = true
 	close(s.cancelled)
 	if s.now == phaseExecute || s.now == phaseFetch {
-		c.tainted = true
+		c.tainted = c.tainted || c.lib.traits.cancel != cancelBySQLite // whose interrupt ends with the statement
 		go c.interrupt(s, s.done)
 	}
 }

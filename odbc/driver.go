@@ -46,8 +46,9 @@ type traits struct {
 	wrapsUnsigned bool
 	cancel        cancelWay
 	// sessionSQL asks the source for its number of this session, killSQL
-	// interrupts the statement of that session; sqlAlive is the cheapest
-	// statement that opens no cursor.
+	// interrupts the statement of that session; aliveSQL is the cheapest
+	// statement that opens no cursor, empty where SQL_ATTR_CONNECTION_DEAD
+	// asks the server or there is none.
 	sessionSQL, killSQL, aliveSQL string
 }
 
@@ -92,7 +93,6 @@ func mariaTraits() traits {
 		cancel:     cancelByKill,
 		sessionSQL: "SELECT CONNECTION_ID()",
 		killSQL:    "KILL QUERY %d",
-		aliveSQL:   "DO 1",
 	}
 }
 

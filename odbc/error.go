@@ -65,7 +65,7 @@ func diagnose(kind C.SQLSMALLINT, h C.SQLHANDLE, wide bool, driver, what string)
 		if i == 1 {
 			e.State, e.Native = state, native
 		}
-		texts = append(texts, text)
+		texts = append(texts, strings.TrimSpace(text))
 	}
 	if len(texts) == 0 {
 		texts = []string{what + " failed and the driver gave no reason"}
