@@ -96,7 +96,7 @@ func (s *service) base(configured string) (*url.URL, error) {
 		return &Error{
 			State:   stateSystem,
 			Message: "the URL of the policy service cannot be used: " + why,
-			Hint:    "Set an https:// URL, http:// to a loopback address, or unix:///path/of/socket with immutasys.configure_service().",
+			Hint:    "Set an https:// URL, http:// to a loopback address, or unix:///path/of/socket with immutasys.configure().",
 		}
 	}
 	u, err := url.Parse(configured)
@@ -147,7 +147,7 @@ func (s *Session) reachable() error {
 		return &Error{
 			State:   stateSystem,
 			Message: "no policy service is configured",
-			Hint:    "An administrator sets it with immutasys.configure_service(); see immutasys.status().",
+			Hint:    "An administrator sets it with immutasys.configure(); see immutasys.status().",
 		}
 	}
 	if s.Token == "" {

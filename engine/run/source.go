@@ -62,7 +62,7 @@ func (e *Engine) Seal(secret string) (string, error) {
 		return "", &Error{
 			State:   "55000",
 			Message: "this node has no key to seal secrets with",
-			Hint:    "Set portcullis.key_file in postgresql.conf; the file is made by \"portcullis seal --init\" or at the first start.",
+			Hint:    "Set portcullis.key_file in postgresql.conf; immutasys.create_key_file() makes the file.",
 		}
 	}
 	sealed, err := seal.Seal(e.cfg.KeyFile, secret)
