@@ -213,6 +213,9 @@ func (w *World) As(role string) string {
 	return w.DSNAs(role, w.password[role], testenv.EngineDatabase)
 }
 
+// PasswordOf is the password of a role.
+func (w *World) PasswordOf(role string) string { return w.password[role] }
+
 // Login opens a session that ends with the test.
 func (w *World) Login(t testing.TB, role string) *pgx.Conn {
 	t.Helper()
