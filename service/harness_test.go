@@ -109,23 +109,23 @@ func start(t *testing.T) *fixture {
 // startOn starts a (further) replica on a database.
 func startOn(t *testing.T, dsn string, key *seal.Key, engine *EngineConfig) *fixture {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := startLog(t)
 	store, err := Open(t.Context(), dsn, key, "engine", log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &fixture{t: t, dsn: dsn, key: key, store: store}
-	var sync *Engine
+	var follow *Engine
 	if engine != nil {
-		sync = NewEngine(store, *engine, log)
+		follow = NewEngine(store, *engine, log)
 	}
-	f.server = NewServer(store, sync, log)
+	f.server = NewServer(store, follow, log)
 	f.http = httptest.NewServer(f.server.Handler())
 	ctx, cancel := context.WithCancel(context.Background())
-	var wg waitGroup
+	var wg sync.WaitGroup
 	wg.Go(func() { f.server.Run(ctx) })
-	if sync != nil {
-		wg.Go(func() { sync.Run(ctx) })
+	if follow != nil {
+		wg.Go(func() { follow.Run(ctx) })
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -142,7 +142,9 @@ func startOn(t *testing.T, dsn string, key *seal.Key, engine *EngineConfig) *fix
 	return f
 }
 
-type waitGroup = sync.WaitGroup
+func startLog(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
 
 type testWriter struct{ t *testing.T }
 

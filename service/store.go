@@ -48,11 +48,24 @@ func Open(ctx context.Context, databaseURL string, key *seal.Key, node string, l
 		return nil, fmt.Errorf("open the service's database: %w", err)
 	}
 	s := &Store{pool: pool, key: key, log: log, node: node}
-	if err := s.migrate(ctx); err != nil {
+	if err := errors.Join(s.migrate(ctx), s.checkKey(ctx)); err != nil {
 		pool.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// checkKey refuses a key file that does not open what is stored.
+func (s *Store) checkKey(ctx context.Context) error {
+	var sealed string
+	err := s.pool.QueryRow(ctx, "SELECT sealed_hash_key FROM portcullis.data_sources LIMIT 1").Scan(&sealed)
+	if err != nil {
+		return nil // nothing sealed yet, or the migration has said why
+	}
+	if _, err := s.key.Unseal(sealed); err != nil {
+		return fmt.Errorf("the service's key file does not belong to its database: %w", err)
+	}
+	return nil
 }
 
 // Close closes all connections.

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"portcullis.dev/portcullis/internal/seal"
+	"portcullis.dev/portcullis/internal/testenv"
+	"portcullis.dev/portcullis/service"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("portcullis.dev/portcullis/internal/testenv.init.func1.1"))
+}
+
+// portcullis runs a command line in this process.
+func portcullis(ctx context.Context, args ...string) (code int, out, errOut string) {
+	var o, e bytes.Buffer
+	code = dispatch(ctx, args, streams{out: &o, err: &e})
+	return code, o.String(), e.String()
+}
+
+func TestUsage(t *testing.T) {
+	cases := []struct {
+		args []string
+		code int
+		says string
+	}{
+		{nil, exitUsage, "usage:"},
+		{[]string{"--help"}, exitOK, "serve"},
+		{[]string{"help"}, exitOK, "serve"},
+		{[]string{"version"}, exitOK, "portcullis "},
+		{[]string{"--version"}, exitOK, "portcullis "},
+		{[]string{"nix"}, exitUsage, `unknown command "nix"`},
+		{[]string{"serve", "--help"}, exitOK, "-listen"},
+		{[]string{"serve", "--nix"}, exitUsage, "nix"},
+		{[]string{"serve", "extra"}, exitUsage, "extra"},
+		{[]string{"serve"}, exitUsage, "--database-url is needed"},
+		{[]string{"apply"}, exitUsage, "-f is needed"},
+		{[]string{"apply", "-f", "/nix"}, exitFailed, "no such file"},
+		{[]string{"status"}, exitFailed, "API key is needed"},
+		{[]string{"explain"}, exitUsage, "--user and --data-source"},
+		{[]string{"apikey"}, exitUsage, "create, list or revoke"},
+		{[]string{"apikey", "create"}, exitUsage, "--name"},
+		{[]string{"seal"}, exitUsage, "--key-file"},
+	}
+	for _, name := range []string{"PORTCULLIS_STORE", "PORTCULLIS_KEY_FILE", "PORTCULLIS_API_KEY", "PORTCULLIS_API_KEY_FILE", "PORTCULLIS_NODE_KEY_FILE"} {
+		t.Setenv(name, "")
+	}
+	for _, c := range cases {
+		code, out, errOut := portcullis(t.Context(), c.args...)
+		if code != c.code || !strings.Contains(out+errOut, c.says) {
+			t.Errorf("%v: %d %s%s; want %d %q", c.args, code, out, errOut, c.code, c.says)
+		}
+	}
+}
+
+const state = `
+groups: [{name: team}]
+people: [{userid: ana, groups: [team]}, {userid: dan}]
+sources: [{name: s, driver: SQLite3, database: /x.db}]
+data_sources: [{name: t, source: s, remote_table: t, discoverable: true, contact: office}]
+policies:
+  - {name: team reads, kind: subscription, on: {all: true}, who: {group: team}}
+`
+
+// TestServeAndItsClients runs the service and every command that talks to it.
+func TestServeAndItsClients(t *testing.T) {
+	pg := testenv.StartPostgres(t, testenv.PostgresOptions{})
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	ctx, cancel := context.WithCancel(t.Context())
+	if code, _, errOut := portcullis(ctx, "seal", "--create-key", file("key")); code != exitOK {
+		t.Fatal(errOut)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		code, _, errOut := portcullis(ctx, "serve", "--listen", "unix://"+file("sock"), "--database-url", pg.DSN("postgres"), "--key-file", file("key"), "--admin-key-file", file("admin"))
+		if code != exitOK {
+			t.Errorf("serve: %d %s", code, errOut)
+		}
+	})
+	defer wg.Wait()
+	defer cancel()
+	t.Setenv("PORTCULLIS_URL", "unix://"+file("sock"))
+	t.Setenv("PORTCULLIS_API_KEY_FILE", file("admin"))
+	waitFor(ctx, t)
+	if err := os.WriteFile(file("state.yaml"), []byte(state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect := func(says string, args ...string) string {
+		t.Helper()
+		code, out, errOut := portcullis(t.Context(), args...)
+		if code != exitOK || !strings.Contains(out, says) {
+			t.Errorf("%v: %d %s%s; want %q", args, code, out, errOut, says)
+		}
+		return out
+	}
+	expect("+ people dan/local", "apply", "-f", file("state.yaml"), "--dry-run")
+	expect("6 changed", "apply", "-f", file("state.yaml"))
+	expect("0 changed", "apply", "-f", file("state.yaml"))
+	expect(`"differences": []`, "apply", "-f", file("state.yaml"), "-o", "json")
+	expect("people          2", "status")
+	var st service.Status
+	if err := json.Unmarshal([]byte(expect("", "status", "-o", "json")), &st); err != nil || st.People != 2 {
+		t.Errorf("%+v %v", st, err)
+	}
+	expect("ana may read t (policy team reads)", "explain", "--user", "ana", "--data-source", "t")
+	expect("ask office", "explain", "--user", "dan", "--data-source", "t")
+	expect("", "audit")
+	key := strings.TrimSpace(expect("pk_", "apikey", "create", "--name", "n", "--node", "n1"))
+	expect("n\tnode n1", "apikey", "list")
+	expect("", "apikey", "revoke", "--name", "n")
+	expect("pk_", "apikey", "create", "--name", "direct", "--permissions", "AUDIT", "--database-url", pg.DSN("postgres"), "--key-file", file("key"))
+	t.Setenv("PORTCULLIS_API_KEY_FILE", "")
+	t.Setenv("PORTCULLIS_API_KEY", key)
+	code, _, errOut := portcullis(t.Context(), "status")
+	if code != exitFailed || !strings.Contains(errOut, "revoked") || !strings.Contains(errOut, "hint:") || strings.Contains(errOut, key) {
+		t.Errorf("%d %s", code, errOut)
+	}
+}
+
+// waitFor waits until the service answers.
+func waitFor(ctx context.Context, t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		code, _, errOut := portcullis(ctx, "status")
+		if code == exitOK {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(fmt.Sprint("the service does not answer: ", errOut))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestSealedTextOpens(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	if code, _, errOut := portcullis(t.Context(), "seal", "--create-key", key); code != exitOK {
+		t.Fatal(errOut)
+	}
+	if code, _, errOut := portcullis(t.Context(), "seal", "--create-key", key); code != exitFailed || !strings.Contains(errOut, "exists") {
+		t.Errorf("an existing key is replaced: %d %s", code, errOut)
+	}
+	in, err := os.CreateTemp(t.TempDir(), "in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if _, err := in.WriteString("geheim\nnot this\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Seek(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	stdin := os.Stdin
+	os.Stdin = in
+	defer func() { os.Stdin = stdin }()
+	_, out, errOut := portcullis(t.Context(), "seal", "--key-file", key)
+	if text, err := seal.Unseal(key, strings.TrimSpace(out)); err != nil || text != "geheim" {
+		t.Errorf("%q %v %s", text, err, errOut)
+	}
+}
