@@ -166,6 +166,9 @@ func (s *Service) Stop(ctx context.Context) error {
 	return s.proc.stop(ctx)
 }
 
+// PID is the service's process.
+func (s *Service) PID() int { return s.proc.pid }
+
 // Start starts a stopped service.
 func (s *Service) Start(ctx context.Context) error { return s.startup(ctx) }
 
