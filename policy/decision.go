@@ -29,6 +29,8 @@ type Decision struct {
 	Policies []PolicyRef `json:"policies,omitempty"` // what applied, for the audit
 	Person   PersonRef   `json:"person"`
 
+	Limits Limits `json:"limits,omitzero"` // on the source, for this person
+
 	MaxAgeMS int64 `json:"max_age_ms"` // may be kept so long, counted from when it was asked for
 	Version  int64 `json:"version"`    // policy version it was made from
 }
@@ -51,6 +53,8 @@ type PersonRef struct {
 	IAMID        string `json:"iamid"`
 	UserID       string `json:"userid"`
 	Impersonator string `json:"impersonator,omitempty"` // userid of who acts as them
+
+	ImpersonatorIAMID string `json:"impersonator_iamid,omitempty"`
 }
 
 // MaskKind names a mask.

@@ -16,6 +16,7 @@ type Question struct {
 	DataSourceID  string      // as asked
 	Subscriptions []Subscription
 	Policies      []Policy
+	Limits        []LimitRule // of the data source's source
 
 	Now     time.Time
 	Version int64
@@ -36,7 +37,7 @@ func Evaluate(q Question) Decision {
 	}
 	d.Person = PersonRef{IAMID: q.Person.IAMID, UserID: q.Person.UserID}
 	if q.Impersonator != nil {
-		d.Person.Impersonator = q.Impersonator.UserID
+		d.Person.Impersonator, d.Person.ImpersonatorIAMID = q.Impersonator.UserID, q.Impersonator.IAMID
 	}
 	if q.DataSource == nil {
 		d.Reason = "the data source does not exist"
@@ -150,6 +151,7 @@ func (q Question) shape(d Decision, ds *DataSource, applied []PolicyRef) Decisio
 		return refuse(d, err)
 	}
 	d.Allowed = true
+	d.Limits = q.limits()
 	d.Policies = append(applied, refs...)
 	d.Source, d.RemoteSchema, d.RemoteTable = ds.Source, ds.RemoteSchema, ds.RemoteTable
 	for _, c := range ds.Columns {

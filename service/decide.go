@@ -66,6 +66,9 @@ func (snap *snapshot) decide(q policy.Question, id string) policy.Decision {
 	q.DataSource = snap.dataSources[id]
 	q.Subscriptions = snap.subscribed[id]
 	q.Policies = snap.policies
+	if q.DataSource != nil {
+		q.Limits = snap.limits[q.DataSource.Source]
+	}
 	return policy.Evaluate(q)
 }
 

@@ -18,6 +18,7 @@ type snapshot struct {
 	dataSources map[string]*policy.DataSource // by id
 	policies    []policy.Policy
 	subscribed  map[string][]policy.Subscription // by data source id
+	limits      map[string][]policy.LimitRule    // by name of the source
 }
 
 // snapshotCache keeps the newest snapshot.
@@ -70,6 +71,9 @@ func (s *Store) load(ctx context.Context, tx pgx.Tx, version int64) (*snapshot, 
 		snap.dataSources[ds.ID] = ds
 	}
 	if snap.policies, err = loadPolicies(ctx, tx); err != nil {
+		return nil, err
+	}
+	if snap.limits, err = loadLimits(ctx, tx); err != nil {
 		return nil, err
 	}
 	rows, err := tx.Query(ctx, `SELECT s.data_source::text, p.iamid, p.userid, s.expires FROM portcullis.subscriptions s JOIN portcullis.people p ON p.id = s.person_id`)

@@ -57,7 +57,7 @@ func normalizeSource(s *Source) error {
 		s.Options = nil
 	}
 	s.HasPassword = false
-	return nil
+	return normalizeLimits(s)
 }
 
 func listSources(ctx context.Context, q querier, key []string) ([]Source, error) {
@@ -66,7 +66,7 @@ func listSources(ctx context.Context, q querier, key []string) ([]Source, error)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (s Source, err error) {
+	sources, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (s Source, err error) {
 		var options []byte
 		if err := r.Scan(&s.Name, &s.Driver, &s.Host, &s.Port, &s.Database, &options, &s.Username, &s.HasPassword); err != nil {
 			return s, err
@@ -77,6 +77,10 @@ func listSources(ctx context.Context, q querier, key []string) ([]Source, error)
 		}
 		return s, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return sources, readLimits(ctx, q, key, sources)
 }
 
 func putSource(ctx context.Context, c *change, s, _ *Source) error {
@@ -98,7 +102,10 @@ func putSource(ctx context.Context, c *change, s, _ *Source) error {
 		ON CONFLICT (name) DO UPDATE SET driver = EXCLUDED.driver, host = EXCLUDED.host, port = EXCLUDED.port, database = EXCLUDED.database,
 			options = EXCLUDED.options, username = EXCLUDED.username, sealed_password = coalesce(EXCLUDED.sealed_password, portcullis.sources.sealed_password)`,
 		s.Name, s.Driver, s.Host, s.Port, s.Database, options, s.Username, sealed)
-	return err
+	if err != nil {
+		return err
+	}
+	return putLimits(ctx, c, s)
 }
 
 // settleSource forgets a stated password that equals the stored one.
