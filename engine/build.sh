@@ -12,5 +12,5 @@ cd "$(dirname "$0")"
 CGO_ENABLED=1 CGO_CFLAGS="${CGO_CFLAGS:--O2 -g}" \
 CGO_LDFLAGS_ALLOW='-Wl,.*' \
 exec "${GO:-go}" build -buildvcs=false -trimpath -buildmode=c-shared -o "$output" \
-	-ldflags "-s -w -X=runtime.godebugDefault=asyncpreemptoff=1 -extldflags '-Wl,--version-script=$PWD/exports.map -Wl,-Bsymbolic'" \
+	-ldflags "${STRIP--s -w} -X=runtime.godebugDefault=asyncpreemptoff=1 -extldflags '-Wl,--version-script=$PWD/exports.map -Wl,-Bsymbolic'" \
 	.

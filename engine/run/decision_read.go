@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 
 	"portcullis.dev/portcullis/policy"
 )
@@ -49,6 +50,9 @@ func check(d *policy.Decision) error {
 	}
 	if d.Source == "" || d.RemoteTable == "" || len(d.Columns) == 0 {
 		return fmt.Errorf("the decision for %s does not say what the data source is", d.DataSource)
+	}
+	if l := d.Limits; min(l.Statements, l.Rows, l.Bytes, l.Seconds) < 0 || l.Statements > math.MaxInt32 {
+		return fmt.Errorf("the limits of %s are out of range", d.DataSource)
 	}
 	if _, err := d.Filter.Compile(d.Columns); err != nil {
 		return fmt.Errorf("row filter of %s: %w", d.DataSource, err)

@@ -47,6 +47,8 @@ type Engine struct {
 	scans   map[uint64]*Scan
 	fetches map[*fetch]struct{} // whose goroutines run
 
+	usages map[usageKey]*usage // of limited statements; used by the backend's thread
+
 	decisions *decisions
 	pool      *pool
 }
@@ -78,6 +80,7 @@ func Start(cfg Config) (*Engine, error) {
 		tickets: map[uint64]*ticket{},
 		scans:   map[uint64]*Scan{},
 		fetches: map[*fetch]struct{}{},
+		usages:  map[usageKey]*usage{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if e.decisions, err = newDecisions(cfg.CAFile); err != nil {

@@ -29,6 +29,7 @@ const (
 	stateCannotConnectNow = "57P03"
 	stateCanceled         = "57014"
 	stateTooMany          = "53300"
+	stateLimit            = "53400"
 	stateDenied           = "42501"
 	stateUndefinedTable   = "42P01"
 	stateMismatch         = "42804"

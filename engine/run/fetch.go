@@ -44,12 +44,14 @@ type fetch struct {
 	ctx     context.Context
 	cancel  context.CancelFunc // gives the driver's call up
 	quit    chan struct{}      // closed: no more rows are wanted
+	expired chan struct{}      // closed: the source may not be kept busy for longer
 	out     chan ready
 	regions chan *mask.Region // free ones
 	done    chan struct{}     // closed when the goroutine has ended
 
 	mu      sync.Mutex
 	stopped bool
+	over    *Error  // why expired is closed
 	remote  *remote // while it is held
 	prev    *fetch  // the execution before a rescan, which ends first; nil when it has
 }
@@ -61,6 +63,7 @@ func (s *Scan) newFetch(params []odbc.Param, prev *fetch) *fetch {
 	f := &fetch{
 		scan: s, params: params, prev: prev,
 		quit:    make(chan struct{}),
+		expired: make(chan struct{}),
 		out:     make(chan ready, blocksAhead),
 		regions: make(chan *mask.Region, blocksAhead+2),
 		done:    make(chan struct{}),
@@ -80,11 +83,45 @@ func (f *fetch) run() {
 			return
 		}
 	}
-	err := f.rows()
-	if err == nil {
-		err = io.EOF
+	f.send(ready{err: f.read()})
+}
+
+// read fetches all rows while the limit of seconds lasts; io.EOF: it brought them.
+func (f *fetch) read() error {
+	u := f.scan.usage
+	if err := u.begin(f); err != nil {
+		return err
 	}
-	f.send(ready{err: err})
+	defer u.end(f)
+	switch err := f.rows(); {
+	case err == nil:
+		return io.EOF
+	case f.overtime() != nil:
+		return f.overtime()
+	default:
+		return err
+	}
+}
+
+// expire gives the remote statement up because of a limit.
+func (f *fetch) expire(why *Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over == nil {
+		f.over = why
+		close(f.expired)
+		f.cancel()
+	}
+}
+
+// overtime is the limit that was reached, as an error, or nil.
+func (f *fetch) overtime() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over == nil {
+		return nil
+	}
+	return f.over
 }
 
 // after is the execution that has to end first, or nil.
@@ -172,9 +209,16 @@ func (f *fetch) execute() (again bool, err error) {
 			block.Release()
 			return false, err
 		}
-		if !f.send(shown) {
+		select {
+		case f.out <- shown:
+			s.engine.progress()
+		case <-f.quit:
+			shown.release(f)
 			finished = true // the cursor is closed in peace, the transaction goes on
 			return false, nil
+		case <-f.expired:
+			shown.release(f)
+			return false, canceled()
 		}
 	}
 }

@@ -45,26 +45,41 @@ func (r *remote) enter(ctx context.Context) error {
 
 func (r *remote) leave() { <-r.inside }
 
-// begin opens the remote transaction that the scans of one local transaction
-// share. The connection is in manual commit mode, so most sources begin with
-// the first statement; MariaDB takes its snapshot only when told.
+// transaction is how a dialect's read-only transactions with one snapshot
+// begin and end.
+type transaction struct {
+	manual bool   // the driver's manual commit mode: it begins by itself, SQLEndTran ends it
+	begin  string // what to execute besides
+	end    string // without manual mode
+}
+
+var transactions = map[string]transaction{
+	"postgres": {manual: true}, // the session's set-up makes them READ ONLY and REPEATABLE READ
+	"mariadb":  {manual: true, begin: "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"},
+	// In manual commit mode the driver reads whole results into memory.
+	"sqlite": {begin: "BEGIN", end: "ROLLBACK"},
+}
+
+// begin opens the remote transaction that the scans of one local transaction share.
 func (r *remote) begin(ctx context.Context) error {
-	if sql := beginStatement[r.dialect.Name()]; sql != "" {
+	if sql := transactions[r.dialect.Name()].begin; sql != "" {
 		return r.conn.Exec(ctx, sql)
 	}
 	return nil
 }
 
-// beginStatement is what opens a read-only transaction with one snapshot
-// where the session's set-up does not make each transaction so.
-var beginStatement = map[string]string{
-	"mariadb": "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+// end rolls the remote transaction back: it has only read.
+func (r *remote) end() error {
+	if sql := transactions[r.dialect.Name()].end; sql != "" {
+		return r.conn.Exec(r.pool.engine.ctx, sql)
+	}
+	return r.conn.Rollback()
 }
 
 // settle ends the remote transaction; false: the connection is of no use any
 // more. The caller is inside.
 func (r *remote) settle() bool {
-	err := r.conn.Rollback() // it has only read
+	err := r.end()
 	r.pool.mu.Lock()
 	defer r.pool.mu.Unlock()
 	r.inTx, r.endTx = false, false

@@ -42,7 +42,9 @@ type Scan struct {
 
 	fetch   *fetch
 	current ready
-	done    bool // the rows have ended
+	usage   *usage // nil: no limits
+	over    error  // of a limit that the last block reached; comes next
+	done    bool   // the rows have ended
 	rows    int64
 	bytes   int64
 }
@@ -70,6 +72,7 @@ func (e *Engine) ScanBegin(r *ScanRequest) (uint64, error) {
 	if err := s.compose(r); err != nil {
 		return 0, err
 	}
+	e.join(s, r.QueryID)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.lastID++
@@ -198,6 +201,10 @@ func (e *Engine) ScanNext(id uint64) (unsafe.Pointer, ScanState, error) {
 	if s.done {
 		return nil, ScanEnded, nil
 	}
+	if s.over != nil {
+		s.done = true
+		return nil, ScanEnded, s.over
+	}
 	for {
 		select {
 		case s.current = <-s.fetch.out:
@@ -218,8 +225,17 @@ func (e *Engine) ScanNext(id uint64) (unsafe.Pointer, ScanState, error) {
 			s.current.release(s.fetch)
 			continue
 		}
-		s.rows += int64(s.current.rows)
-		s.bytes += s.current.bytes
+		rows, bytes := s.current.rows, s.current.bytes
+		if s.usage != nil {
+			rows, bytes, s.over = s.usage.admit(s.current.block, rows, bytes)
+		}
+		if rows == 0 {
+			s.current.release(s.fetch)
+			s.done = true
+			return nil, ScanEnded, s.over
+		}
+		s.rows += int64(rows)
+		s.bytes += bytes
 		return s.current.block, ScanBlock, nil
 	}
 }
@@ -235,6 +251,7 @@ func (e *Engine) ScanEnd(id uint64) (rows, bytes int64) {
 		return 0, 0
 	}
 	s.end()
+	e.leave(s.usage)
 	return s.rows, s.bytes
 }
 

@@ -204,7 +204,7 @@ func describe(c cause, remoteState, what, server string) (state, message, hint s
 func hidden(source *Source, err error) error {
 	e := AsError(err)
 	switch e.State {
-	case stateInternal, "57014", stateTooMany:
+	case stateInternal, "57014", stateTooMany, stateLimit:
 		return e
 	}
 	plain := &Error{State: e.State, Message: e.Message}
