@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../engine.h"
+#include "../../engine.h"
 
 static int	failures = 0;
 static int	event_fd = -1;
