@@ -76,6 +76,16 @@ keep_looking(void)
 	return !pc_configured() || RecoveryInProgress();
 }
 
+/* Where it cannot be read (no such database, say) the node counts as not configured, until it can. */
+static void
+give_up_for_now(void)
+{
+	uint32		unread = PC_CONFIG_UNREAD;
+
+	if (pg_atomic_compare_exchange_u32(&pc_shm->config_state, &unread, PC_CONFIG_NONE))
+		ConditionVariableBroadcast(&pc_shm->accounts_changed);
+}
+
 uint64
 pc_config_tend(void)
 {
@@ -90,6 +100,7 @@ pc_config_tend(void)
 			return 1000;		/* its end wakes us by a signal */
 		pfree(reader);
 		reader = NULL;
+		give_up_for_now();
 		read_not_before = now + retry;
 		retry = pc_configured() ? RETRY_MIN_MS : Min(2 * retry, RETRY_MAX_MS);
 	}
@@ -180,6 +191,7 @@ hand_over(const char *url, const char *node, const char *api_key)
 	pc_shm->config_error[0] = '\0';
 	pg_atomic_write_u32(&pc_shm->config_state, url[0] != '\0' ? PC_CONFIG_SET : PC_CONFIG_NONE);
 	LWLockRelease(pc_shm->lock);
+	ConditionVariableBroadcast(&pc_shm->accounts_changed);
 	pc_wake_worker();
 }
 

@@ -78,7 +78,7 @@ pc_frame_create(QueryDesc *query, List *relids)
 	PG_END_TRY();
 	frame->role = GetSessionUserId();
 	frame->governed = frame->session.governed;
-	frame->audited = pc_configured() && (frame->governed || pc_guc_audit_exempt);
+	frame->audited = frame->governed ? pc_configured() : pc_guc_audit_exempt && (pc_configured() || pc_config_unread());
 	MemoryContextSwitchTo(old);
 	return frame;
 }
@@ -86,6 +86,7 @@ pc_frame_create(QueryDesc *query, List *relids)
 void
 pc_frame_drop(pc_frame *frame)
 {
+	pc_running_leave(frame);
 	dlist_delete(&frame->node);
 	MemoryContextDelete(frame->context);
 }

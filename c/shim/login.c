@@ -91,6 +91,19 @@ login_events(Port *port)
 	return set;
 }
 
+/* The answer, or what stands in its way; true: no need to wait for more. */
+static bool
+settled(Port *port, Verdict *verdict)
+{
+	verdict->state = PC_ACCOUNT_ASKED;
+	if (pc_config_unread())
+		return false;
+	if (!pc_configured())
+		return true;
+	look_up(port->user_name, verdict);
+	return verdict->state != PC_ACCOUNT_ASKED;
+}
+
 static void
 wait_for_verdict(Port *port, Verdict *verdict)
 {
@@ -98,17 +111,15 @@ wait_for_verdict(Port *port, Verdict *verdict)
 	WaitEventSet *set;
 	uint64		now;
 
-	look_up(port->user_name, verdict);
-	if (verdict->state != PC_ACCOUNT_ASKED)
+	if (settled(port, verdict))
 		return;
 	pg_atomic_fetch_add_u64(&pc_shm->login_checks, 1);
 	set = login_events(port);
 	for (;;)
 	{
 		ConditionVariablePrepareToSleep(&pc_shm->accounts_changed);
-		look_up(port->user_name, verdict);
 		now = pc_clock_ms();
-		if (verdict->state != PC_ACCOUNT_ASKED || now >= until)
+		if (settled(port, verdict) || now >= until)
 			break;
 		wait_a_little(set, (long) (until - now));
 	}
@@ -143,10 +154,10 @@ check_login(Port *port)
 	if ((danger = pc_role_danger(role)) != NULL)
 		refuse(port, psprintf("a governed role may not hold so much. %s", danger),
 			   "An administrator takes that from the role, or makes it a member of portcullis_exempt.");
-	if (!pc_configured())
+	wait_for_verdict(port, &verdict);
+	if (!pc_configured() && !pc_config_unread())
 		refuse(port, "no policy service is configured on this server",
 			   "An administrator calls immutasys.configure(), or makes the role a member of portcullis_exempt.");
-	wait_for_verdict(port, &verdict);
 	if (verdict.state == PC_ACCOUNT_ASKED)
 		refuse(port, "the account could not be checked in time",
 			   "Try again. An administrator finds the state of the policy service in immutasys.status().");

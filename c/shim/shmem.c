@@ -19,6 +19,7 @@ pc_shared  *pc_shm = NULL;
 pc_secrets *pc_shm_secrets = NULL;
 HTAB	   *pc_shm_accounts = NULL;
 char	   *pc_shm_ring = NULL;
+HTAB	   *pc_shm_running = NULL;
 
 static shmem_request_hook_type prev_shmem_request = NULL;
 static shmem_startup_hook_type prev_shmem_startup = NULL;
@@ -32,7 +33,8 @@ request_shmem(void)
 	RequestAddinShmemSpace(sizeof(pc_secrets) + 2 * sysconf(_SC_PAGESIZE));
 	RequestAddinShmemSpace(hash_estimate_size(PC_ACCOUNTS_MAX, sizeof(pc_account)));
 	RequestAddinShmemSpace((Size) pc_guc_audit_ring_kb * 1024);
-	RequestNamedLWLockTranche("portcullis", 2);
+	RequestAddinShmemSpace(hash_estimate_size(PC_RUNNING_MAX, sizeof(pc_running)));
+	RequestNamedLWLockTranche("portcullis", 3);
 }
 
 static void
@@ -47,6 +49,7 @@ init_shared(void)
 	pg_atomic_init_u32(&pc_shm->config_state, PC_CONFIG_UNREAD);
 	pc_shm->lock = &locks[0].lock;
 	pc_shm->ring_lock = &locks[1].lock;
+	pc_shm->running_lock = &locks[2].lock;
 	ConditionVariableInit(&pc_shm->accounts_changed);
 	pg_atomic_init_u64(&pc_shm->decisions, 0);
 	pg_atomic_init_u64(&pc_shm->denials, 0);
@@ -105,6 +108,11 @@ startup_shmem(void)
 	ctl.entrysize = sizeof(pc_account);
 	pc_shm_accounts = ShmemInitHash("portcullis accounts", PC_ACCOUNTS_MAX, PC_ACCOUNTS_MAX,
 									&ctl, HASH_ELEM | HASH_STRINGS | HASH_FIXED_SIZE);
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(uint64);
+	ctl.entrysize = sizeof(pc_running);
+	pc_shm_running = ShmemInitHash("portcullis running statements", PC_RUNNING_MAX, PC_RUNNING_MAX,
+								   &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -147,4 +155,10 @@ bool
 pc_configured(void)
 {
 	return pc_shm != NULL && pg_atomic_read_u32(&pc_shm->config_state) == PC_CONFIG_SET;
+}
+
+bool
+pc_config_unread(void)
+{
+	return pc_shm != NULL && pg_atomic_read_u32(&pc_shm->config_state) == PC_CONFIG_UNREAD;
 }

@@ -24,6 +24,7 @@
 #define PC_STATUS_MAX		48		/* keys that the daemon may report */
 #define PC_STATUS_KEY_MAX	64
 #define PC_STATUS_VALUE_MAX	512
+#define PC_RUNNING_MAX		8192	/* pairs of person and source with statements that are counted */
 #define PC_QUOTA_SLOTS		4096	/* roles sharing a slot share a quota */
 
 /* What is known of the configuration. */
@@ -50,6 +51,13 @@ typedef struct pc_account
 	uint64		expires;		/* pc_clock_ms; of ASKED: when it may be forgotten */
 	char		reason[PC_REASON_MAX];	/* second line: hint */
 } pc_account;
+
+/* Statements of a person that read a source now, where their number is limited. */
+typedef struct pc_running
+{
+	uint64		key;			/* hash key: pc_decision.limit_key */
+	int32		count;
+} pc_running;
 
 typedef struct pc_status
 {
@@ -87,7 +95,7 @@ typedef struct pc_shared
 	pc_status	status[PC_STATUS_MAX];
 	bool		config_wanted;	/* somebody wants the configuration to be read again */
 	bool		accounts_wanted;	/* some account is to be asked for */
-	ConditionVariable accounts_changed;
+	ConditionVariable accounts_changed; /* or the configuration */
 
 	pg_atomic_uint64 decisions; /* counters */
 	pg_atomic_uint64 denials;
@@ -110,12 +118,15 @@ typedef struct pc_shared
 	pg_atomic_uint64 shipped_segment;
 	pg_atomic_uint64 shipped_offset;
 	pg_atomic_uint64 quota[PC_QUOTA_SLOTS]; /* unshipped bytes by role */
+
+	LWLock	   *running_lock;	/* guards pc_shm_running */
 } pc_shared;
 
 extern pc_shared *pc_shm;		/* NULL unless preloaded */
 extern pc_secrets *pc_shm_secrets;
 extern HTAB *pc_shm_accounts;	/* guarded by pc_shm->lock */
 extern char *pc_shm_ring;
+extern HTAB *pc_shm_running;	/* guarded by pc_shm->running_lock */
 
 /* Milliseconds of a clock that all processes share, that never jumps and counts through suspension. */
 extern uint64 pc_clock_ms(void);
@@ -128,6 +139,9 @@ extern void pc_wake_worker(void);
 
 /* Has a policy service been configured? */
 extern bool pc_configured(void);
+
+/* For a moment after the start it is not known yet. */
+extern bool pc_config_unread(void);
 
 /* ---- spool.c: records on their way to the disk ---- */
 
