@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include "../odbc/block.h"
 
-#define PC_ABI 1				/* bumped with every change of this file or of block.h */
+#define PC_ABI 2				/* bumped with every change of this file or of block.h */
 
 /* Results of calls. */
 #define PC_OK		0			/* done, reply filled */
@@ -184,7 +184,8 @@ typedef struct pc_decision
 	uint64_t	id;				/* names it in pc_scan_request; backend-local, 0: denied */
 	uint64_t	digest;			/* equal digests: same answer */
 	int32_t		allowed;
-	int32_t		spare;
+	int32_t		max_statements; /* so many that name limit_key may run at once on the node, 0: any number */
+	uint64_t	limit_key;		/* names person and source */
 	pc_error	denial;			/* filled where not allowed */
 } pc_decision;
 
@@ -197,6 +198,9 @@ extern int32_t pc_decide(const pc_session *session, const char *const *data_sour
 
 /* PC_OK fills out[n]; PC_WAIT; PC_FAILED (fail closed).  PC_OK and PC_FAILED free the ticket. */
 extern int32_t pc_decide_result(uint64_t ticket, pc_decision *out, int32_t n, pc_error *err);
+
+/* PC_FAILED: why no further statement may start under the decision's max_statements (53300). */
+extern int32_t pc_too_many(uint64_t decision, pc_error *err);
 
 /* ---- scans ------------------------------------------------------------ */
 

@@ -47,7 +47,10 @@ func pcgo_decide_result(ticket C.uint64_t, out *C.pc_decision, n C.int32_t, err 
 		}
 		slots := unsafe.Slice(out, int(n))
 		for i, a := range answers {
-			slots[i] = C.pc_decision{id: C.uint64_t(a.ID), digest: C.uint64_t(a.Digest)}
+			slots[i] = C.pc_decision{
+				id: C.uint64_t(a.ID), digest: C.uint64_t(a.Digest),
+				max_statements: C.int32_t(a.MaxStatements), limit_key: C.uint64_t(a.LimitKey),
+			}
 			if a.Allowed {
 				slots[i].allowed = 1
 			}
@@ -56,6 +59,17 @@ func pcgo_decide_result(ticket C.uint64_t, out *C.pc_decision, n C.int32_t, err 
 			}
 		}
 		return C.PC_OK, nil
+	})
+}
+
+//export pcgo_too_many
+func pcgo_too_many(decision C.uint64_t, err *C.pc_error) C.int32_t {
+	return guard(err, func() (C.int32_t, error) {
+		e, failure := started()
+		if failure != nil {
+			return 0, failure
+		}
+		return 0, e.TooMany(uint64(decision))
 	})
 }
 

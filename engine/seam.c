@@ -105,6 +105,12 @@ pc_decide_result(uint64_t ticket, pc_decision *out, int32_t n, pc_error *err)
 }
 
 int32_t
+pc_too_many(uint64_t decision, pc_error *err)
+{
+	return pcgo_too_many(decision, err);
+}
+
+int32_t
 pc_scan_begin(const pc_scan_request *request, uint64_t *scan, pc_error *err)
 {
 	return pcgo_scan_begin((pc_scan_request *) request, scan, err);

@@ -136,6 +136,7 @@ decide(pc_frame *frame)
 	denied = first_denial(frame->decisions, frame->n, &denial);
 	if (denied >= 0)
 		refuse_denied(frame->relids[denied], &denial);
+	pc_running_enter(frame);
 }
 
 /* An interrupted statement was not refused. */

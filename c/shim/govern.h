@@ -44,6 +44,9 @@ typedef struct pc_frame
 	uint64		decided_at;		/* pc_clock_ms */
 	pc_session	session;
 
+	uint64	   *running;		/* limit keys under which it is counted */
+	int			nrunning;
+
 	uint64	   *scans;
 	int			nscans;
 	int			scans_room;
@@ -70,6 +73,10 @@ extern void pc_record_completion(pc_frame *frame);	/* never raises */
 /* decide.c */
 extern void pc_decide_frame(pc_frame *frame);
 extern void pc_check_frame(pc_frame *frame);	/* do its decisions still hold? */
+
+/* running.c */
+extern void pc_running_enter(pc_frame *frame);	/* raises 53300 where a limit is reached */
+extern void pc_running_leave(pc_frame *frame);	/* never raises */
 
 /* refuse.c */
 extern void pc_refuse_storing(QueryDesc *query);

@@ -22,6 +22,7 @@
 	X(push_reply_free) \
 	X(decide) \
 	X(decide_result) \
+	X(too_many) \
 	X(scan_begin) \
 	X(scan_sql) \
 	X(scan_start) \

@@ -42,6 +42,9 @@ type Decision struct {
 	Digest  uint64
 	Allowed bool
 	Denial  *Error // where not allowed
+
+	MaxStatements int32  // of the person that may read the source at once, 0: any number
+	LimitKey      uint64 // names person and source
 }
 
 // decisions asks the service and keeps what it answered.
@@ -110,6 +113,10 @@ func (e *Engine) DecideResult(ticket uint64) (answers []Decision, done bool, err
 		answers[i] = Decision{ID: h.id, Digest: h.digest, Allowed: h.decision.Allowed}
 		if !h.decision.Allowed {
 			answers[i].ID, answers[i].Denial = 0, denial(h.decision)
+			continue
+		}
+		if most := h.decision.Limits.Statements; most > 0 {
+			answers[i].MaxStatements, answers[i].LimitKey = int32(most), limitKey(h.decision)
 		}
 	}
 	return answers, true, nil

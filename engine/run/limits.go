@@ -72,10 +72,10 @@ func (e *Engine) leave(u *usage) {
 func (u *usage) admit(block unsafe.Pointer, rows int, bytes int64) (admittedRows int, admittedBytes int64, over error) {
 	rowsLeft, bytesLeft := int64(math.MaxInt32), int64(math.MaxInt64)
 	if u.limits.Rows > 0 {
-		rowsLeft = u.limits.Rows - u.rows
+		rowsLeft = max(u.limits.Rows-u.rows, 0)
 	}
 	if u.limits.Bytes > 0 {
-		bytesLeft = u.limits.Bytes - u.bytes
+		bytesLeft = max(u.limits.Bytes-u.bytes, 0)
 	}
 	if int64(rows) > rowsLeft || bytes > bytesLeft {
 		admitted, size := mask.Cut(block, int(min(rowsLeft, math.MaxInt32)), bytesLeft)
