@@ -5,6 +5,7 @@ package odbc
 import "C"
 
 import (
+	"fmt"
 	"sync"
 	"unsafe"
 )
@@ -177,3 +178,15 @@ func (b *Block) Float64(col, row int) float64 { return *(*float64)(b.slot(col, r
 
 // Bool is a value of kind bool.
 func (b *Block) Bool(col, row int) bool { return *(*uint8)(b.slot(col, row)) != 0 }
+
+// Date is a value of kind date.
+func (b *Block) Date(col, row int) (year, month, day int) {
+	d := (*C.SQL_DATE_STRUCT)(b.slot(col, row))
+	return int(d.year), int(d.month), int(d.day)
+}
+
+// Timestamp is a value of kind timestamp as ISO text with nanoseconds.
+func (b *Block) Timestamp(col, row int) string {
+	t := (*C.SQL_TIMESTAMP_STRUCT)(b.slot(col, row))
+	return fmt.Sprintf("%04d-%02d-%02d %02d:%02d:%02d.%09d", t.year, t.month, t.day, t.hour, t.minute, t.second, t.fraction)
+}

@@ -1,4 +1,4 @@
-/* cursor.h: the state of a cursor, shared by fetch.c, layout.c and long.c. */
+/* cursor.h: the state of a cursor, shared by the files of the fetch loop. */
 #ifndef PORTCULLIS_CURSOR_H
 #define PORTCULLIS_CURSOR_H
 
@@ -64,6 +64,13 @@ int			pc_get_value(pc_cursor *c, pc_buffer *b, pc_block *blk, int32_t col, int32
 /* convert.c */
 int			pc_from_text(pc_cursor *c, int32_t col, const char *text, int64_t len, void *to);
 
+/* rows.c */
+int64_t		pc_fetch_rows(pc_cursor *c, pc_buffer *b, pc_block *blk);
+
+/* fetch.c */
+int			pc_only_truncation(pc_cursor *c);
+bool		pc_overflows(const pc_col *col, int64_t ind);
+int			pc_check_indicator(pc_cursor *c, int32_t col, int64_t ind);
 int			pc_own_error(pc_cursor *c, const char *state, const char *fmt,...)
 	__attribute__((format(printf, 3, 4)));
 

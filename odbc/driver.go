@@ -21,8 +21,6 @@ type traits struct {
 	// native: SQL_C_SBIGINT, SQL_C_DOUBLE and the like fill the buffer
 	// exactly; else values are fetched as text and converted here.
 	native bool
-	// charParams: SQL_C_CHAR parameters are taken as UTF-8 whatever the locale.
-	charParams bool
 	// braces tells whether the driver undoes braces around the value of an
 	// attribute (lower-case name). Where it does not, values needing them are refused.
 	braces func(name string) bool
@@ -63,7 +61,7 @@ func limit(n int) func(string) int { return func(string) int { return n } }
 // executions, so a fetch is interrupted from a second connection.
 func psqlTraits() traits {
 	return traits{
-		native: true, charParams: true, always: true, setPos: true, nan: true, inf: true,
+		native: true, always: true, setPos: true, nan: true, inf: true,
 		braces: func(name string) bool {
 			return name == "pwd" || name == "password" || name == "connsettings" || name == "pqopt"
 		},
@@ -88,7 +86,7 @@ func psqlTraits() traits {
 // Its SQLSetPos moves the cursor: the next fetch would skip rows.
 func mariaTraits() traits {
 	return traits{
-		native: true, charParams: true, always: true, trims: true, wrapsUnsigned: true, keepsLengths: true,
+		native: true, always: true, trims: true, wrapsUnsigned: true, keepsLengths: true,
 		braces: anyName, maxValue: noLimit,
 		cancel:     cancelByKill,
 		sessionSQL: "SELECT CONNECTION_ID()",
@@ -101,7 +99,7 @@ func mariaTraits() traits {
 // streams one statement at a time, and only if that has no parameters.
 func sqliteTraits() traits {
 	return traits{
-		native: true, charParams: true, inf: true, literals: true, maxStatements: 1,
+		native: true, inf: true, literals: true, maxStatements: 1,
 		braces: never, maxValue: limit(511),
 		cancel: cancelBySQLite,
 	}

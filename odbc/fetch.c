@@ -2,8 +2,7 @@
  * fetch.c: fills a block of rows in one call.
  *
  * Block mode: the driver fills whole arrays; values longer than their room
- * are fetched again by SQLSetPos and SQLGetData.  Row mode, for drivers
- * that cannot do that: one row at a time into scratch memory, copied here.
+ * are fetched again by SQLSetPos and SQLGetData.  Row mode is in rows.c.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -190,8 +189,8 @@ pc_cursor_free(pc_cursor *c)
 /* ---- judging a fetch ---- */
 
 /* SQL_SUCCESS_WITH_INFO is fine only if it says nothing but "truncated". */
-static int
-only_truncation(pc_cursor *c)
+int
+pc_only_truncation(pc_cursor *c)
 {
 	SQLCHAR		state[6];
 	SQLINTEGER	native;
@@ -228,14 +227,14 @@ count_rows(pc_cursor *c)
 }
 
 /* Is this value not in place?  ind < 0 and not NULL means a length the driver does not know. */
-static bool
-overflows(const pc_col *col, int64_t ind)
+bool
+pc_overflows(const pc_col *col, int64_t ind)
 {
 	return ind > col->room || (ind < 0 && ind != SQL_NULL_DATA);
 }
 
-static int
-check_indicator(pc_cursor *c, int32_t col, int64_t ind)
+int
+pc_check_indicator(pc_cursor *c, int32_t col, int64_t ind)
 {
 	if (ind < 0 && ind != SQL_NULL_DATA && ind != SQL_NO_TOTAL)
 		return pc_own_error(c, "HY000", "the driver gave indicator %lld for column %d", (long long) ind, col + 1);
@@ -316,9 +315,9 @@ scan_block(pc_cursor *c, pc_block *blk, int32_t n)
 			continue;
 		col->seen += n;
 		for (int32_t row = 0; row < n; row++)
-			if (overflows(col, ind[row]))
+			if (pc_overflows(col, ind[row]))
 			{
-				if ((err = check_indicator(c, i, ind[row])) != 0)
+				if ((err = pc_check_indicator(c, i, ind[row])) != 0)
 					return err;
 				col->over++;
 				col->over_bytes += ind[row] > 0 ? ind[row] : 2 * col->room;
@@ -339,7 +338,7 @@ long_values(pc_cursor *c, pc_buffer *b, pc_block *blk, int32_t row, int32_t at)
 		int64_t		ind = pc_ind(blk, i)[row];
 		int			err;
 
-		if (!c->cols[i].variable || !overflows(&c->cols[i], ind))
+		if (!c->cols[i].variable || !pc_overflows(&c->cols[i], ind))
 			continue;
 		if (!c->set_pos)
 			return pc_own_error(c, "22001", "a value of column %d has %lld bytes, more than its declared length",
@@ -456,116 +455,13 @@ fetch_block(pc_cursor *c, pc_buffer *b, pc_block *blk)
 		return over;
 	if (rc == SQL_SUCCESS_WITH_INFO)
 	{
-		if (only_truncation(c) != 0)
+		if (pc_only_truncation(c) != 0)
 			return PC_FETCH_DIAG;
 		if (over == 0)
 			return pc_own_error(c, "22001", "the driver reports a truncated value, but every length fits");
 	}
 	pc_note_growth(c);
 	return deliver(c, b, blk, (int32_t) n, 0, over > 0);
-}
-
-/* ---- row mode ---- */
-
-static int
-bind_row(pc_cursor *c)
-{
-	size_t		total = 0;
-	char	   *p;
-
-	for (int32_t i = 0; i < c->ncols; i++)
-		total += ((size_t) c->cols[i].width + 15) & ~(size_t) 7;
-	p = realloc(c->scratch, total);
-	if (p == NULL)
-		return pc_own_error(c, "HY001", "out of memory for a row");
-	c->scratch = p;
-	for (int32_t i = 0; i < c->ncols; i++)
-	{
-		pc_col	   *col = &c->cols[i];
-
-		col->scratch = p;
-		p += ((size_t) col->width + 15) & ~(size_t) 7;
-		if (col->unbound)
-			continue;
-		if (!SQL_SUCCEEDED(SQLBindCol(c->stmt, (SQLUSMALLINT) (i + 1), col->ctype,
-									  col->via_text ? col->text : col->scratch,
-									  col->via_text ? NATIVE_TEXT_WIDTH : col->width, &col->scratch_ind)))
-			return PC_FETCH_DIAG;
-	}
-	c->row_bound = true;
-	return 0;
-}
-
-/* One column of the row just fetched, in ascending order of columns. */
-static int
-take_value(pc_cursor *c, pc_buffer *b, pc_block *blk, int32_t i, int32_t row, bool *over)
-{
-	pc_col	   *col = &c->cols[i];
-	int64_t		ind = col->scratch_ind;
-	int			err;
-
-	if (col->unbound)
-		return pc_get_value(c, b, blk, i, row);
-	pc_ind(blk, i)[row] = ind;
-	if (ind == SQL_NULL_DATA)
-		return 0;
-	if (col->via_text)
-	{
-		if (ind < 0 || ind >= NATIVE_TEXT_WIDTH)
-			return pc_own_error(c, "22003", "a value of column %d is too long for its type", i + 1);
-		return pc_from_text(c, i, col->text, ind, pc_slot(blk, i, row));
-	}
-	if (!col->variable)
-	{
-		memcpy(pc_slot(blk, i, row), col->scratch, (size_t) col->width);
-		return 0;
-	}
-	col->seen++;
-	if (!overflows(col, ind))
-	{
-		memcpy(pc_slot(blk, i, row), col->scratch, (size_t) ind);
-		return 0;
-	}
-	if ((err = check_indicator(c, i, ind)) != 0)
-		return err;
-	*over = true;
-	col->over++;
-	col->over_bytes += ind > 0 ? ind : 2 * col->room;
-	return pc_get_long(c, b, blk, i, row, ind >= 0 ? ind : -1);
-}
-
-static int64_t
-fetch_rows(pc_cursor *c, pc_buffer *b, pc_block *blk)
-{
-	int32_t		n = 0;
-	int			err;
-
-	if (!c->row_bound && (err = bind_row(c)) != 0)
-		return err;
-	while (n < c->rows && blk->arena_len <= c->o.block_bytes)
-	{
-		SQLRETURN	rc = SQLFetch(c->stmt);
-		bool		over = false;
-
-		if (rc == SQL_NO_DATA)
-		{
-			c->ended = true;
-			break;
-		}
-		if (!SQL_SUCCEEDED(rc))
-			return PC_FETCH_DIAG;
-		if (rc == SQL_SUCCESS_WITH_INFO && only_truncation(c) != 0)
-			return PC_FETCH_DIAG;
-		for (int32_t i = 0; i < c->ncols; i++)
-			if ((err = take_value(c, b, blk, i, n, &over)) != 0)
-				return err;
-		if (rc == SQL_SUCCESS_WITH_INFO && !over)
-			return pc_own_error(c, "22001", "the driver reports a truncated value, but every length fits");
-		n++;
-	}
-	pc_note_growth(c);
-	blk->nrows = n;
-	return n;
 }
 
 /*
@@ -587,5 +483,5 @@ pc_cursor_fetch(pc_cursor *c, pc_buffer *b)
 		c->row_bound = false;
 	}
 	blk = pc_place(c, b);
-	return c->row_mode ? fetch_rows(c, b, blk) : fetch_block(c, b, blk);
+	return c->row_mode ? pc_fetch_rows(c, b, blk) : fetch_block(c, b, blk);
 }

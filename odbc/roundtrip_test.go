@@ -128,7 +128,7 @@ func TestUnsigned(t *testing.T) {
 }
 
 func TestFloats(t *testing.T) {
-	values := []float64{0, 0.1 + 0.2, -1 / 3.0, 5e-324, math.SmallestNonzeroFloat64, 2.2250738585072014e-308, math.MaxFloat64, 1e23, math.Inf(1), math.Inf(-1), math.NaN()}
+	values := []float64{0, 0.30000000000000004, -1 / 3.0, 5e-324, math.SmallestNonzeroFloat64, 2.2250738585072014e-308, math.MaxFloat64, 1e23, math.Inf(1), math.Inf(-1), math.NaN()}
 	each(t, func(t *testing.T, s source, c *odbc.Conn) {
 		for _, v := range values {
 			param := []odbc.Param{{Type: odbc.ParamFloat, Float: v}}
@@ -228,5 +228,51 @@ func TestHostileParameters(t *testing.T) {
 	}
 	if err := c.Exec(t.Context(), "SELECT '\x00'"); state(err) != "22021" {
 		t.Errorf("NUL in a statement: %v", err)
+	}
+}
+
+// The "PostgreSQL ANSI" driver stands for those whose native binds are not
+// trusted: numbers, booleans and dates come as text and are converted here.
+func TestThroughText(t *testing.T) {
+	s := postgres()
+	s.spec.Driver = "PostgreSQL ANSI"
+	c := s.connect(t)
+	kinds := cols(odbc.KindInt64, odbc.KindFloat64, odbc.KindBool, odbc.KindDate, odbc.KindTimestamp, odbc.KindUint64, odbc.KindInt64)
+	const sql = "SELECT (-9223372036854775808)::int8, 0.1::float8 + 0.2::float8, true, date '2020-02-29', timestamp '2020-02-29 01:02:03.000004', 18446744073709551615::numeric, NULL::int8"
+	cur := query(t, c, sql, nil, kinds, odbc.QueryOptions{})
+	n, err := all(cur, func(b *odbc.Block, row int) {
+		if b.Int64(0, row) != math.MinInt64 || b.Float64(1, row) != 0.30000000000000004 || !b.Bool(2, row) || b.Uint64(5, row) != math.MaxUint64 || !b.IsNull(6, row) {
+			t.Errorf("%d %v %v %d", b.Int64(0, row), b.Float64(1, row), b.Bool(2, row), b.Uint64(5, row))
+		}
+		if y, m, d := b.Date(3, row); y != 2020 || m != 2 || d != 29 {
+			t.Errorf("date %d-%d-%d", y, m, d)
+		}
+		if got := b.Timestamp(4, row); got != "2020-02-29 01:02:03.000004000" {
+			t.Errorf("timestamp %s", got)
+		}
+	})
+	if n != 1 || err != nil {
+		t.Fatalf("%d rows, %v", n, err)
+	}
+	for _, bad := range []string{"SELECT 'x'", "SELECT 1.5", "SELECT 9223372036854775808", "SELECT ''", "SELECT repeat('1', 100)"} {
+		cur := query(t, c, bad, nil, cols(odbc.KindInt64), odbc.QueryOptions{})
+		if n, err := all(cur, nil); err == nil {
+			t.Errorf("%s read as an integer: %d rows", bad, n)
+		}
+		cur.Close()
+	}
+}
+
+func TestNativeDates(t *testing.T) {
+	c := mariadb().connect(t)
+	cur := query(t, c, "SELECT DATE '9999-12-31', TIMESTAMP '2020-02-29 01:02:03.123456', NULL", nil,
+		cols(odbc.KindDate, odbc.KindTimestamp, odbc.KindTimestamp), odbc.QueryOptions{})
+	if _, err := all(cur, func(b *odbc.Block, row int) {
+		y, m, d := b.Date(0, row)
+		if got := b.Timestamp(1, row); y != 9999 || m != 12 || d != 31 || got != "2020-02-29 01:02:03.123456000" || !b.IsNull(2, row) {
+			t.Errorf("%d-%d-%d, %s", y, m, d, got)
+		}
+	}); err != nil {
+		t.Error(err)
 	}
 }

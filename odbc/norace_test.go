@@ -1,0 +1,5 @@
+//go:build !race
+
+package odbc_test
+
+const memoryCounts = true
