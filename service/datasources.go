@@ -118,7 +118,7 @@ func publicDataSource(d DataSource) DataSource {
 }
 
 const selectDataSources = `
-SELECT d.id::text, d.name, d.source, d.remote_schema, d.remote_table, d.local_name, d.tags, d.discoverable, d.tolerance_ms, d.contact, d.owner,
+SELECT d.id::text, d.name, d.source, d.remote_schema, d.remote_table, d.local_name, d.tags, d.discoverable, d.tolerance_ms, d.contact, d.owner, d.unmanaged,
        d.synced IS NOT NULL AND d.sync_error IS NULL, coalesce(d.sync_error, ''),
        coalesce((SELECT json_agg(json_build_object('name', c.name, 'type', c.type, 'tags', c.tags, 'unconfirmed', NOT c.confirmed) ORDER BY c.ordinal, c.name)
                  FROM portcullis.columns c WHERE c.data_source = d.id), '[]')
@@ -132,7 +132,7 @@ func listDataSources(ctx context.Context, q querier, key []string) ([]DataSource
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (d DataSource, err error) {
 		var ms int64
 		var columns []byte
-		if err := r.Scan(&d.ID, &d.Name, &d.Source, &d.RemoteSchema, &d.RemoteTable, &d.LocalName, &d.Tags, &d.Discoverable, &ms, &d.Contact, &d.Owner,
+		if err := r.Scan(&d.ID, &d.Name, &d.Source, &d.RemoteSchema, &d.RemoteTable, &d.LocalName, &d.Tags, &d.Discoverable, &ms, &d.Contact, &d.Owner, &d.Unmanaged,
 			&d.Synced, &d.SyncError, &columns); err != nil {
 			return d, err
 		}
@@ -188,12 +188,12 @@ func putDataSource(ctx context.Context, c *change, d, old *DataSource) error {
 		d.Tags = []string{}
 	}
 	_, err = c.Exec(ctx, `INSERT INTO portcullis.data_sources
-		(id, name, source, remote_schema, remote_table, local_name, tags, discoverable, tolerance_ms, contact, owner, sealed_hash_key)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		(id, name, source, remote_schema, remote_table, local_name, tags, discoverable, tolerance_ms, contact, owner, unmanaged, sealed_hash_key)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 		ON CONFLICT (name) DO UPDATE SET source = EXCLUDED.source, remote_schema = EXCLUDED.remote_schema, remote_table = EXCLUDED.remote_table,
 			local_name = EXCLUDED.local_name, tags = EXCLUDED.tags, discoverable = EXCLUDED.discoverable, tolerance_ms = EXCLUDED.tolerance_ms,
-			contact = EXCLUDED.contact, owner = EXCLUDED.owner`,
-		d.ID, d.Name, d.Source, d.RemoteSchema, d.RemoteTable, d.LocalName, d.Tags, d.Discoverable, tolerance.Milliseconds(), d.Contact, d.Owner, sealed)
+			contact = EXCLUDED.contact, owner = EXCLUDED.owner, unmanaged = EXCLUDED.unmanaged`,
+		d.ID, d.Name, d.Source, d.RemoteSchema, d.RemoteTable, d.LocalName, d.Tags, d.Discoverable, tolerance.Milliseconds(), d.Contact, d.Owner, d.Unmanaged, sealed)
 	if err != nil {
 		return err
 	}

@@ -247,3 +247,27 @@ func TestEngineKeepsForeignRolesAndTables(t *testing.T) {
 		t.Error("a role that is not ours was dropped")
 	}
 }
+
+func TestEngineKeepsTablesOfAdministrators(t *testing.T) {
+	f := startEngine(t)
+	f.must("POST", "/v1/sources", f.source(), nil)
+	f.eventually("the server", func() bool { return f.text(f.conn, "SELECT srvname FROM pg_foreign_server") == "shop" })
+	f.exec(f.conn, `CREATE SCHEMA own; CREATE FOREIGN TABLE own.mine (id bigint, mail text OPTIONS (column_name 'e-Mail')) SERVER shop OPTIONS (schema_name 'shop', table_name 'orders')`)
+	oid := f.text(f.conn, "SELECT 'own.mine'::regclass::oid::text")
+	var d DataSource
+	f.must("POST", "/v1/data_sources", DataSource{Name: "mine", Source: "shop", RemoteSchema: "shop", RemoteTable: "orders", Unmanaged: true}, &d)
+	f.eventually("it waits", func() bool { return strings.Contains(f.server.engine.State(), "create_data_source") })
+	f.exec(f.conn, "ALTER FOREIGN TABLE own.mine OPTIONS (ADD data_source '"+d.ID+"')")
+	f.eventually("the dictionary", func() bool {
+		f.must("GET", "/v1/data_sources/mine", nil, &d)
+		return d.Synced
+	})
+	if len(d.Columns) != 2 || d.Columns[1].Name != "e-Mail" {
+		t.Errorf("columns %+v", d.Columns)
+	}
+	f.must("DELETE", "/v1/data_sources/mine", nil, nil)
+	f.eventually("in step", func() bool { return f.server.engine.State() == "in step" })
+	if got := f.text(f.conn, "SELECT string_agg(oid::text, ',') FROM pg_class WHERE relkind = 'f'"); got != oid {
+		t.Errorf("foreign tables %s, want %s", got, oid)
+	}
+}

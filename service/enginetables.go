@@ -32,7 +32,7 @@ type foreignTable struct {
 
 // fits tells whether the table is what the data source describes.
 func (t foreignTable) fits(d DataSource) bool {
-	return t.server == d.Source && t.remoteSchema == d.RemoteSchema && t.remoteTable == d.RemoteTable && t.name == d.LocalName
+	return t.oid != 0 && t.server == d.Source && t.remoteSchema == d.RemoteSchema && t.remoteTable == d.RemoteTable && t.name == d.LocalName
 }
 
 // syncedFrom is what the dictionary was last learned from.
@@ -122,23 +122,6 @@ const selectForeignTables = `SELECT coalesce(o.options ->> 'data_source', ''), c
 
 func scanForeignTable(r pgx.CollectableRow, id *string, t *foreignTable) error {
 	return r.Scan(id, &t.oid, &t.name, &t.schema, &t.server, &t.remoteSchema, &t.remoteTable, &t.ours)
-}
-
-// unclaimed finds a foreign table that an administrator made and that is what
-// the data source describes, but belongs to no data source.
-func unclaimed(ctx context.Context, conn *pgx.Conn, d DataSource) (foreignTable, error) {
-	rows, err := conn.Query(ctx, selectForeignTables+"AND NOT o.options ? 'data_source' AND n.nspname = $2 AND c.relname = $3", serverMark, tableSchema, d.LocalName)
-	if err != nil {
-		return foreignTable{}, err
-	}
-	t, err := pgx.CollectExactlyOneRow(rows, func(r pgx.CollectableRow) (t foreignTable, err error) {
-		var id string
-		return t, scanForeignTable(r, &id, &t)
-	})
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && !t.fits(d) {
-		return foreignTable{}, nil
-	}
-	return t, err
 }
 
 // dropTables drops foreign tables of data sources that are no more.
@@ -354,21 +337,19 @@ func (e *Engine) syncTable(ctx context.Context, conn *pgx.Conn, s Source, d Data
 	if err != nil {
 		return err
 	}
-	if have.oid == 0 {
-		if have, err = unclaimed(ctx, conn, d); err != nil {
-			return err
-		}
-	} else if have.fits(d) && was == (syncedFrom{OID: have.oid}) && d.SyncError == "" {
+	keep := have.fits(d) || d.Unmanaged
+	if have.oid == 0 && d.Unmanaged {
+		return errors.New("the engine has no foreign table for it yet: immutasys.create_data_source makes one of a foreign table")
+	}
+	if keep && was == (syncedFrom{OID: have.oid}) && d.SyncError == "" {
 		return nil
 	}
 	var columns []Column
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
-		if have.oid != 0 && have.fits(d) && !was.Resync {
-			if err := claimTable(ctx, tx, have, d); err != nil {
+		if !keep || was.Resync && have.ours {
+			if have, err = importTable(ctx, tx, s, d, have); err != nil {
 				return err
 			}
-		} else if have, err = importTable(ctx, tx, s, d, have); err != nil {
-			return err
 		}
 		columns, err = importedColumns(ctx, tx, have.oid)
 		return err
