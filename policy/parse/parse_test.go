@@ -10,8 +10,7 @@ import (
 )
 
 func orders() *policy.DataSource {
-	ds := &policy.DataSource{ID: "1", Name: "orders"}
-	for _, c := range []policy.TaggedColumn{
+	return &policy.DataSource{ID: "1", Name: "orders", Columns: []policy.TaggedColumn{
 		{Column: policy.Column{Name: "id", Type: "bigint"}},
 		{Column: policy.Column{Name: "owner", Type: "text"}, Tags: []string{"People.Owner"}},
 		{Column: policy.Column{Name: "code", Type: "character(4)"}},
@@ -22,10 +21,7 @@ func orders() *policy.DataSource {
 		{Column: policy.Column{Name: "seen", Type: "timestamp with time zone"}},
 		{Column: policy.Column{Name: "Weird \"col", Type: "text"}},
 		{Column: policy.Column{Name: "shape", Type: "point"}},
-	} {
-		ds.Columns = append(ds.Columns, c)
-	}
-	return ds
+	}}
 }
 
 var ben = &policy.Person{
