@@ -1,6 +1,7 @@
 package govern
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -167,12 +168,18 @@ func testWorkers(t *testing.T, n *node) {
 			t.Fatal(err)
 		}
 		if err := world.Until(t.Context(), 20*time.Second, func() (bool, error) {
+			// Sessions of the moment before all are ended end too.
 			admin, err := pgx.Connect(t.Context(), n.As(n.User))
 			if err != nil {
 				return false, err
 			}
+			var now string
+			err = admin.QueryRow(t.Context(), "SELECT coalesce(value, '') FROM immutasys.status() WHERE name = 'worker.pid'").Scan(&now)
+			if err != nil || now == "" || now == strconv.Itoa(worker) {
+				return false, errors.Join(err, admin.Close(t.Context()))
+			}
 			n.admin = admin
-			return n.status(t, "worker.pid") != strconv.Itoa(worker), nil
+			return true, nil
 		}); err != nil {
 			t.Fatal(err)
 		}
