@@ -63,7 +63,11 @@ func runAll(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, env.LogTails(4096))
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	if code != 0 {
+		fmt.Fprintln(os.Stderr, env.LogTails(4096))
+	}
+	return code
 }
 
 func start(ctx context.Context, env *testenv.Env) (*fixture, error) {

@@ -1,6 +1,7 @@
 package fdw_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -147,9 +148,11 @@ func TestErrorInMidFetchLeavesNothing(t *testing.T) {
 	if got := value[int64](t, conn, "SELECT count(*) FROM numbers"); got != 20000 {
 		t.Errorf("got %d rows", got)
 	}
-	if busy := value[int64](t, conn, "SELECT count(*) FROM portcullis_connections() WHERE state <> 'idle'"); busy != 0 {
-		t.Errorf("%d connections are still busy", busy)
-	}
+	waitFor(t, "idle connections", func(ctx context.Context) (bool, error) {
+		var idle bool
+		err := conn.QueryRow(ctx, "SELECT bool_and(state = 'idle') FROM portcullis_connections()").Scan(&idle)
+		return idle, err
+	})
 }
 
 func TestPreparedStatements(t *testing.T) {
