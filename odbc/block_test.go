@@ -243,3 +243,35 @@ func statusField(t *testing.T, field string) int {
 	t.Fatalf("no %s", field)
 	return 0
 }
+
+// Two cursors of one connection, read from two goroutines, do not disturb each other.
+func TestTwoCursors(t *testing.T) {
+	each(t, func(t *testing.T, s source, c *odbc.Conn) {
+		if s.name != "sqlite" { // streams one statement at a time, and only outside transactions
+			if err := c.SetAutoCommit(false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		done := make(chan error, 2)
+		for k := range 2 {
+			cur := query(t, c, series(s, 20000, fmt.Sprintf("i * %d, 'x'", k+1)), nil, cols(odbc.KindInt64, odbc.KindText), odbc.QueryOptions{BlockRows: 100})
+			go func() {
+				i := int64(0)
+				n, err := all(cur, func(b *odbc.Block, row int) {
+					if i++; b.Int64(0, row) != i*int64(k+1) {
+						t.Errorf("cursor %d, row %d holds %d", k, i, b.Int64(0, row))
+					}
+				})
+				if err == nil && n != 20000 {
+					err = fmt.Errorf("cursor %d ended after %d rows", k, n)
+				}
+				done <- err
+			}()
+		}
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
