@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // raw is a source as the C loop sees it: schema of our foreign table, driver
@@ -21,27 +23,56 @@ func (s *sources) raw() []raw {
 			s.postgres.Host, s.postgres.Port, s.postgres.User, s.postgres.Password), everything},
 		{"mariadb", fmt.Sprintf("DRIVER={MariaDB Unicode};SERVER=%s;PORT=%d;DATABASE=bench;UID=%s;PWD={%s}",
 			s.mariadb.Host, s.mariadb.Port, s.mariadb.User, s.mariadb.Password), everything},
-		{"sqlite", fmt.Sprintf("DRIVER={SQLite3};Database={%s};StepAPI=1", s.sqlite.Path), everything},
+		{"sqlite", fmt.Sprintf("DRIVER={SQLite3};Database=%s;StepAPI=1", s.sqlite.Path), everything},
 	}
 }
 
-const cloopProgram = "build/cloop"
+// Programs compiled from C: the loop and the point query.
+const (
+	cloopProgram = "build/cloop"
+	pointProgram = "build/point"
+)
 
-// buildCloop compiles the C loop.
-func buildCloop(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "gcc", "-O2", "-o", cloopProgram, "odbc/cloop/cloop.c", "-lodbc").CombinedOutput()
+func buildPrograms(ctx context.Context) error {
+	for program, source := range map[string]string{cloopProgram: "odbc/cloop/cloop.c", pointProgram: "scripts/bench/point/point.c"} {
+		out, err := exec.CommandContext(ctx, "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source, "-lodbc").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("gcc: %w\n%s", err, out)
+		}
+	}
+	return nil
+}
+
+// cloop is the time in which the C loop executes and reads everything.
+func (r raw) cloop(ctx context.Context) (time.Duration, error) {
+	out, err := r.program(ctx, cloopProgram, r.sql)
 	if err != nil {
-		return fmt.Errorf("gcc: %w\n%s", err, out)
+		return 0, err
 	}
-	return nil
+	var read int
+	var seconds float64
+	if _, err := fmt.Sscanf(out, "rows %d seconds %g", &read, &seconds); err != nil || read != rows {
+		return 0, fmt.Errorf("the C loop on %s says %q", r.schema, out)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
 }
 
-// cloop reads everything by the C loop in blocks of 1,000 rows.
-func (r raw) cloop(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, cloopProgram, r.connection, r.sql)
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("the C loop on %s: %w: %s", r.schema, err, strings.TrimSpace(string(out)))
+// point is the median time of a statement sent straight through the driver.
+func (r raw) point(ctx context.Context, sql string, times int) (time.Duration, error) {
+	out, err := r.program(ctx, pointProgram, sql, strconv.Itoa(times))
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	ns, err := strconv.ParseInt(out, 10, 64)
+	return time.Duration(ns), err
+}
+
+func (r raw) program(ctx context.Context, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, append([]string{r.connection}, args...)...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s on %s: %w: %s", program, r.schema, err, strings.TrimSpace(string(out)))
+	}
+	return strings.TrimSpace(string(out)), nil
 }

@@ -7,16 +7,13 @@ import (
 	"portcullis.dev/portcullis/internal/testenv"
 )
 
-const database = "bench"
+const database = testenv.EngineDatabase
 
 // define makes each source's table known to the engine, through our wrapper
 // (schemas pg, mariadb, sqlite) and postgres_fdw (schema pgfdw).
 func define(ctx context.Context, engine *testenv.Postgres, s *sources) error {
-	if err := engine.CreateDatabase(ctx, database); err != nil {
-		return err
-	}
 	return engine.Exec(ctx, database, fmt.Sprintf(`
-		CREATE EXTENSION portcullis; CREATE EXTENSION postgres_fdw;
+		CREATE EXTENSION postgres_fdw;
 		CREATE SCHEMA pg; CREATE SCHEMA mariadb; CREATE SCHEMA sqlite; CREATE SCHEMA pgfdw;
 		CREATE SERVER pg FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'PostgreSQL Unicode', host '%[1]s', port '%[2]d', database 'postgres');
 		CREATE USER MAPPING FOR CURRENT_USER SERVER pg OPTIONS (username '%[3]s', password '%[4]s');

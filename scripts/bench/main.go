@@ -34,7 +34,7 @@ func bench(ctx context.Context) (err error) {
 		}
 		err = errors.Join(err, env.Stop(context.WithoutCancel(ctx)))
 	}()
-	if err := buildCloop(ctx); err != nil {
+	if err := buildPrograms(ctx); err != nil {
 		return err
 	}
 	fmt.Printf("Filling three sources with %d rows of six columns …\n", rows)
@@ -42,17 +42,15 @@ func bench(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	folder, err := env.FileFolder()
+	engine, err := env.StartEngine(ctx, testenv.EngineOptions{Fsync: true})
 	if err != nil {
 		return err
 	}
-	engine, err := env.StartPostgres(ctx, testenv.PostgresOptions{Name: "engine", Preload: "portcullis", Fsync: true,
-		Settings: map[string]string{"portcullis.file_folder": folder}})
-	if err != nil {
+	if err := define(ctx, engine.Postgres, remote); err != nil {
 		return err
 	}
-	if err := define(ctx, engine, remote); err != nil {
+	if err := scans(ctx, engine.Postgres, remote); err != nil {
 		return err
 	}
-	return scans(ctx, engine, remote)
+	return sessions(ctx, env, engine, remote)
 }

@@ -7,7 +7,11 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+func datasync(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
 
 // privateKB is the private memory of a process, in kB.
 func privateKB(pid uint32) (int64, error) {

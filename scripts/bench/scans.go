@@ -24,7 +24,7 @@ func scans(ctx context.Context, engine *testenv.Postgres, s *sources) error {
 	}
 	fmt.Printf("\n%-12s %10s %10s %8s %14s\n", "1 M rows", "C loop", "portcullis", "ratio", "scan memory")
 	for _, source := range s.raw() {
-		loop, err := median(3, func() error { return source.cloop(ctx) })
+		loop, err := middle(3, func() (time.Duration, error) { return source.cloop(ctx) })
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func scans(ctx context.Context, engine *testenv.Postgres, s *sources) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%-12s %10s %10s %8.2f %11.1f MB\n", source.schema, round(loop), round(ours), ratio(ours, loop), float64(top-rest)/1024)
+		fmt.Printf("%-12s %10s %10s %8.2f %11.1f MB\n", source.schema, round(loop), round(ours), ratio(ours, loop), mb(top-rest))
 		if source.schema == "pg" {
 			fmt.Printf("%-12s %10s %10s %8.2f  (against postgres_fdw, fetch_size 1000)\n", "", round(foreign), round(ours), ratio(ours, foreign))
 		}
