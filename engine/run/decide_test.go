@@ -385,3 +385,33 @@ func TestTicketsOfOtherKindsAndPanics(t *testing.T) {
 		t.Error("a decision was read as rows")
 	}
 }
+
+// A decision from the cache is asked for before each statement.
+func BenchmarkCachedDecision(b *testing.B) {
+	e, err := Start(Config{BlockBytes: 1 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Stop()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"version": 7, "decisions": []policy.Decision{allowed(dsOne), allowed(dsTwo)}})
+	}))
+	defer server.Close()
+	s := &Session{Role: "ann", Node: "n1", Governed: true, Lease: time.Second, ServiceURL: server.URL, Token: "tok"}
+	asked := []string{dsOne, dsTwo}
+	ask := func() {
+		ticket, err := e.Decide(s, asked)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for done := false; !done; {
+			if _, done, err = e.DecideResult(ticket); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	ask()
+	for b.Loop() {
+		ask()
+	}
+}
