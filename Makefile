@@ -40,7 +40,8 @@ program:
 	$(GO) build -o $(build)/portcullis ./cmd/portcullis
 	install -m 755 $(build)/portcullis "$$($(tree_config) --bindir)/"
 
-install: build ## install into the packaged PostgreSQL (DESTDIR is honoured)
+install: ## install what was built into the packaged PostgreSQL (DESTDIR is honoured)
+	@test -x $(build)/portcullis || { echo "nothing is built: run make build" >&2; exit 1; }
 	$(MAKE) -C c/shim install PG_CONFIG="$(PG_CONFIG)" DESTDIR="$(DESTDIR)"
 	install -d "$(DESTDIR)$$($(PG_CONFIG) --bindir)"
 	install -m 755 $(build)/portcullis "$(DESTDIR)$$($(PG_CONFIG) --bindir)/"
