@@ -24,7 +24,10 @@ import (
 	"portcullis.dev/portcullis/internal/seal"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The thread that starts servers lives as long as the process (testenv).
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("portcullis.dev/portcullis/internal/testenv.init.func1.1"))
+}
 
 const (
 	patience = 10 * time.Second // nothing here takes so long
