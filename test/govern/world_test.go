@@ -45,6 +45,7 @@ func TestNode(t *testing.T) {
 		{"login", testLogin},
 		{"roles", testRoles},
 		{"impersonation", testImpersonation},
+		{"limits", testLimits},
 		{"audit", testAudit},
 		{"chain", testChain},
 		{"spool", testSpoolFailure},
