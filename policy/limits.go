@@ -1,11 +1,30 @@
 package policy
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Limits bound what one person takes from one source. 0: no bound.
 type Limits struct {
 	Statements int64 `json:"statements,omitempty"` // running at once
 	Rows       int64 `json:"rows,omitempty"`       // shown to one statement
 	Bytes      int64 `json:"bytes,omitempty"`      // of values shown to one statement
 	Seconds    int64 `json:"seconds,omitempty"`    // that one statement keeps the source busy
+}
+
+// String lists the bounds there are.
+func (l Limits) String() string {
+	var parts []string
+	for _, p := range []struct {
+		most int64
+		of   string
+	}{{l.Statements, "statements at once"}, {l.Rows, "rows"}, {l.Bytes, "bytes"}, {l.Seconds, "seconds"}} {
+		if p.most > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.most, p.of))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // LimitRule states limits of a source: for everyone (neither Group nor

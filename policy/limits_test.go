@@ -32,6 +32,12 @@ func TestLimitsFor(t *testing.T) {
 	}
 }
 
+func TestLimitsAsText(t *testing.T) {
+	if got := (Limits{Statements: 2, Bytes: 10}).String(); got != "2 statements at once, 10 bytes" {
+		t.Errorf("%q", got)
+	}
+}
+
 // Acting as somebody else widens nothing.
 func TestLimitsOfImpersonation(t *testing.T) {
 	q := Question{

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"portcullis.dev/portcullis/policy"
 	"portcullis.dev/portcullis/service"
 )
 
@@ -98,6 +99,9 @@ func printExplanation(io streams, user string, e service.Explanation) {
 	}
 	for _, m := range e.Masks {
 		fmt.Fprintf(io.out, "mask %s\n", m)
+	}
+	if l := e.Decision.Limits; l != (policy.Limits{}) {
+		fmt.Fprintf(io.out, "limits on %s: %s\n", e.Decision.Source, l)
 	}
 	fmt.Fprintf(io.out, "policy version %d, may be kept for %d ms\n", e.Decision.Version, e.Decision.MaxAgeMS)
 }
