@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include "access/parallel.h"
 #include "miscadmin.h"
@@ -20,6 +21,7 @@ static void *open_library(const char *path, char **why);
 static void resolve(void *handle, const char *path);
 static void start(void);
 static void stop_at_exit(int code, Datum arg);
+static void leave(int status, void *arg);
 static char *library_path(void);
 
 extern void pc_progress_init(int event_fd);
@@ -180,6 +182,19 @@ stop_at_exit(int code, Datum arg)
 	pc_block_signals(&saved);
 	library.unmasked_stop();
 	pc_restore_signals(&saved);
+	on_exit(leave, NULL);
+}
+
+/*
+ * The last handler registered is exit's first to call.  Those of libraries
+ * (OpenSSL's frees what every connect uses) must not run while a thread may
+ * still be inside a driver: it would crash, and with it the instance.
+ * PostgreSQL's own callbacks have all run by now.
+ */
+static void
+leave(int status, void *arg)
+{
+	_exit(status);
 }
 
 static char *
