@@ -27,8 +27,7 @@ type Selected struct {
 
 // Output is one column of the block that the executor gets.
 type Output struct {
-	Selected int          // index in Statement.Columns, -1: nothing is fetched, every row has Constant
-	Constant *string      // Selected is -1: the value as text, nil = SQL NULL
+	Selected int          // index in Statement.Columns, -1: nothing is fetched, every row shows NULL
 	Mask     *policy.Mask // computed by the engine over what is fetched, nil: none
 }
 
@@ -152,13 +151,27 @@ func (c *composer) output(col *TableColumn) (Output, error) {
 	mask, ok := c.r.Decision.Masks[col.RemoteName]
 	raw := c.dictionary[col.RemoteName]
 	switch {
-	case !ok || raw == nil || mask.Kind == policy.MaskNull:
+	case !ok || raw == nil || mask.Kind == policy.MaskNull, mask.Kind == policy.MaskConstant && mask.Constant == nil:
 		return Output{Selected: -1}, nil
 	case mask.Kind == policy.MaskConstant:
-		return Output{Selected: -1, Constant: mask.Constant}, nil
+		at, err := c.fetchPresence(raw)
+		return Output{Selected: at, Mask: &mask}, err
 	}
 	at, err := c.fetch(raw)
 	return Output{Selected: at, Mask: &mask}, err
+}
+
+// fetchPresence puts into the select list whether a column is NULL, without
+// its value: NULL stays NULL under a constant mask (POLICY, "Masks").
+func (c *composer) fetchPresence(col *TableColumn) (int, error) {
+	isNull, err := c.print(&NullTest{Arg: &Column{Type: col.TypeOID, Collation: oidC, Of: col}}, nil)
+	if err != nil {
+		return 0, err
+	}
+	c.s.Columns = append(c.s.Columns, Selected{
+		Transfer: Transfer{Select: "CASE WHEN " + isNull.sql + " THEN NULL ELSE 1 END", Kind: KindInt64},
+		Remote:   col.RemoteName, Type: col.TypeName})
+	return len(c.s.Columns) - 1, nil
 }
 
 // fetch puts a column into the select list once.

@@ -59,7 +59,7 @@ func TestComposed(t *testing.T) {
 		{"guarded without a filter", ScanRequest{Wanted: []int32{1}, Conditions: conditionsOf(t, "s like 'a%'"), Limit: 3, Decision: decision(nil, nil)}},
 		{"condition on a masked column", ScanRequest{Wanted: []int32{1, 5}, Conditions: conditionsOf(t, "s is distinct from 'a'"), Limit: 3,
 			Decision: decision(nil, map[string]policy.Mask{"s": hash})}},
-		{"masks without the raw column", ScanRequest{Wanted: []int32{5, 6, 1}, Limit: 3, Decision: decision(nil, map[string]policy.Mask{
+		{"masks without the raw value", ScanRequest{Wanted: []int32{5, 6, 1}, Limit: 3, Decision: decision(nil, map[string]policy.Mask{
 			"s": {Kind: policy.MaskNull}, "v": {Kind: policy.MaskConstant, Constant: &star}})}},
 		{"filter on a masked column", ScanRequest{Wanted: []int32{5}, Limit: 3,
 			Decision: decision(filterOn("s", "=", "text", "é"), map[string]policy.Mask{"s": hash})}},
@@ -87,7 +87,7 @@ func TestComposed(t *testing.T) {
 					fmt.Fprintf(&b, "   ? %s\n", shown(v))
 				}
 				for i, o := range s.Outputs {
-					fmt.Fprintf(&b, "   column %d: from %d, constant %q, masked %t\n", i, o.Selected, deref(o.Constant), o.Mask != nil)
+					fmt.Fprintf(&b, "   column %d: from %d, masked %t\n", i, o.Selected, o.Mask != nil)
 				}
 				fmt.Fprintf(&b, "   filter here: %t %v, left out: %v\n", s.Filter != nil, s.FilterColumns, s.LeftOut)
 			}

@@ -164,7 +164,7 @@ func TestMasksLeaveNothingRaw(t *testing.T) {
 	transform := New([]Column{
 		{Source: 1, Type: "text", Masker: masker(t, policy.Mask{Kind: policy.MaskHash, Key: key}, "text")},
 		{Source: 0, Type: "integer", Masker: masker(t, policy.Mask{Kind: policy.MaskRound, Base: "10"}, "integer")},
-		{Source: -1, Constant: &constant},
+		{Source: 1, Type: "text", Masker: masker(t, policy.Mask{Kind: policy.MaskConstant, Constant: &constant}, "text")},
 		{Source: -1},
 		{Source: 2, Type: "numeric", Masker: masker(t, policy.Mask{Kind: policy.MaskRound, Base: "0.5"}, "numeric")},
 		{Source: 1, Type: "text"},
@@ -177,7 +177,7 @@ func TestMasksLeaveNothingRaw(t *testing.T) {
 	same(t, apply(t, transform, m),
 		hash("short")+"|10|***|NULL|123.0|short",
 		hash("a text that is longer than its room")+"|-20|***|NULL|NULL|a text that is longer than its room",
-		"NULL|NULL|***|NULL|-0.5|NULL")
+		"NULL|NULL|NULL|NULL|-0.5|NULL")
 }
 
 func TestLongMaskedValuesGoToTheArena(t *testing.T) {
@@ -232,13 +232,12 @@ func TestIdleTransformsAreToldApart(t *testing.T) {
 	if !New(plain, nil, nil).Idle(2) {
 		t.Error("nothing to do is not idle")
 	}
-	constant := ""
 	for name, tr := range map[string]*Transform{
-		"swapped":  New([]Column{{Source: 1}, {Source: 0}}, nil, nil),
-		"fewer":    New(plain[:1], nil, nil),
-		"constant": New([]Column{{Source: 0}, {Source: -1, Constant: &constant}}, nil, nil),
-		"filter":   New(plain, func(policy.Getter) bool { return true }, nil),
-		"masked":   New([]Column{{Source: 0}, {Source: 1, Masker: masker(t, policy.Mask{Kind: policy.MaskNull}, "text")}}, nil, nil),
+		"swapped": New([]Column{{Source: 1}, {Source: 0}}, nil, nil),
+		"fewer":   New(plain[:1], nil, nil),
+		"NULL":    New([]Column{{Source: 0}, {Source: -1}}, nil, nil),
+		"filter":  New(plain, func(policy.Getter) bool { return true }, nil),
+		"masked":  New([]Column{{Source: 0}, {Source: 1, Masker: masker(t, policy.Mask{Kind: policy.MaskNull}, "text")}}, nil, nil),
 	} {
 		if tr.Idle(2) {
 			t.Errorf("%s counts as idle", name)

@@ -9,10 +9,9 @@ import (
 
 // Column is one column of the blocks that the shim gets.
 type Column struct {
-	Source   int           // column of the fetched block, -1: nothing was fetched for it
-	Constant *string       // Source -1: what every row shows, nil = NULL
-	Type     string        // type of the raw column, as format_type prints it
-	Masker   policy.Masker // nil: shown as fetched
+	Source int           // column of the fetched block, -1: nothing was fetched for it, every row shows NULL
+	Type   string        // type of the raw column, as format_type prints it
+	Masker policy.Masker // nil: shown as fetched
 }
 
 // FilterColumn is a column that the filter reads, in the order in which the
@@ -156,21 +155,17 @@ func (t *Transform) lay(region *Region) (unsafe.Pointer, error) {
 	arena, needsArena := int(t.src.arenaLen), false
 	size := reserve[block](1) + reserve[column](len(t.columns)) + reserve[int32](len(t.selected))
 	for i, c := range t.columns {
-		switch {
-		case c.Source < 0:
-			if c.Constant != nil {
-				size += reserve[byte](len(*c.Constant) + 1)
-			}
-		case c.Masker != nil:
-			s := &t.shown[i]
-			size += reserve[int64](physical)
-			if s.longest <= inPlace {
-				size += physical * roundUp(max(s.longest, 1))
-			} else {
-				size += physical * 8
-				arena += len(s.values)
-				needsArena = true
-			}
+		if c.Source < 0 || c.Masker == nil {
+			continue
+		}
+		s := &t.shown[i]
+		size += reserve[int64](physical)
+		if s.longest <= inPlace {
+			size += physical * roundUp(max(s.longest, 1))
+		} else {
+			size += physical * 8
+			arena += len(s.values)
+			needsArena = true
 		}
 	}
 	if needsArena {
@@ -198,7 +193,7 @@ func (t *Transform) lay(region *Region) (unsafe.Pointer, error) {
 	for i, c := range t.columns {
 		switch {
 		case c.Source < 0:
-			columns[i] = constantColumn(region, c.Constant)
+			columns[i] = column{kind: kindText} // neither data nor constant: NULL
 		case c.Masker == nil:
 			columns[i] = t.src.columns()[c.Source]
 		default:
@@ -206,18 +201,6 @@ func (t *Transform) lay(region *Region) (unsafe.Pointer, error) {
 		}
 	}
 	return unsafe.Pointer(head), nil
-}
-
-func constantColumn(region *Region, constant *string) column {
-	c := column{kind: kindText}
-	if constant != nil {
-		c.constant = region.take(reserve[byte](len(*constant) + 1))
-		text := unsafe.Slice((*byte)(c.constant), len(*constant)+1)
-		copy(text, *constant)
-		text[len(*constant)] = 0
-		c.constantLen = int64(len(*constant))
-	}
-	return c
 }
 
 func (t *Transform) maskedColumn(region *Region, s *shown, physical int, arena []byte, filled *int) column {

@@ -35,7 +35,7 @@ func (s *Scan) compose(r *ScanRequest) error {
 func (s *Scan) veil() error {
 	columns := make([]mask.Column, len(s.statement.Outputs))
 	for i, out := range s.statement.Outputs {
-		columns[i] = mask.Column{Source: out.Selected, Constant: out.Constant}
+		columns[i] = mask.Column{Source: out.Selected}
 		if out.Selected < 0 {
 			continue
 		}
