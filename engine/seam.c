@@ -2,13 +2,9 @@
  * seam.c: the functions of engine.h, each a call of the Go function of the
  * same name behind it.  Here the compiler checks that both agree.
  */
-#define _GNU_SOURCE
 #include <signal.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "_cgo_export.h"
 
@@ -222,24 +218,10 @@ pc_disconnect(uint32_t server_oid)
 	return pcgo_disconnect(server_oid);
 }
 
-/*
- * Threads may still be inside drivers, and exit() would pull OpenSSL and the
- * drivers' own data from under them: it runs this first, since it was
- * registered last, and nothing after it.
- */
-static void
-leave_at_once(int status, void *arg)
-{
-	(void) arg;
-	fflush(stdout);
-	_exit(status);
-}
-
 void
 pc_stop(void)
 {
 	pcgo_stop();
-	on_exit(leave_at_once, NULL);
 }
 
 int32_t
