@@ -165,6 +165,29 @@ ensure_known(void)
 	PG_END_TRY();
 }
 
+/*
+ * Does code of a governed role run in a session that is not governed?  Index
+ * expressions under VACUUM, ANALYZE and REINDEX and queries of materialized
+ * views run as their owner in the session of whoever maintains them: those of
+ * autovacuum are the bootstrap superuser's.  A definer function inside of such
+ * work hands its rows to that owner, whose name is then no longer at hand.
+ */
+static bool
+acts_for_governed(void)
+{
+	Oid			user;
+	int			context;
+
+	if (MyBackendType == B_AUTOVAC_WORKER)
+		return true;
+	GetUserIdAndSecContext(&user, &context);
+	if ((context & (SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE)) == 0)
+		return false;
+	if ((context & SECURITY_RESTRICTED_OPERATION) != 0 && (context & SECURITY_LOCAL_USERID_CHANGE) != 0)
+		return true;
+	return pc_role_governed(user);
+}
+
 bool
 pc_session_governed(void)
 {
@@ -172,13 +195,26 @@ pc_session_governed(void)
 	if (!IsTransactionState())
 		return !known || known_role != GetSessionUserId() || known_governed;
 	ensure_known();
-	return known_governed;
+	return known_governed || acts_for_governed();
+}
+
+/* No person stands behind the statement: its rows would be the session's, its reader another. */
+static void
+refuse_borrowed(void)
+{
+	if (!known_governed && acts_for_governed())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("code of role \"%s\" may not read data sources in a session of role \"%s\"",
+						GetUserNameFromId(GetUserId(), true), GetUserNameFromId(GetSessionUserId(), true)),
+				 errdetail("Functions, indexes and materialized views of governed roles see data sources only in sessions of those roles.")));
 }
 
 void
 pc_session_check_role(void)
 {
 	ensure_known();
+	refuse_borrowed();
 	if (known_governed && known_danger != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
