@@ -187,12 +187,22 @@ func (w *World) state() service.State {
 		Groups: &[]service.Group{{Name: "everything"}, {Name: "people"}, {Name: "sales"}},
 		People: &[]service.Person{
 			{UserID: Hera, Groups: []string{"everything"}},
-			{UserID: Eve, Groups: []string{"sales"}, Attributes: map[string][]string{"dept": {"sales"}}},
+			{UserID: Eve, Groups: []string{"sales"}, Attributes: map[string][]string{"dept": manyDepartments()}},
 			{UserID: Max, Groups: []string{"people"}, Attributes: map[string][]string{"dept": {"hr", "board"}}},
 			{UserID: Dan},
 		},
 		Sources: &sources, DataSources: &data, Policies: &policies, Accounts: &accounts,
 	}
+}
+
+// manyDepartments makes the row filter dear, so that a planner that may order
+// conditions by their cost puts the person's own ones first.
+func manyDepartments() []string {
+	departments := []string{"sales"}
+	for i := range 60 {
+		departments = append(departments, fmt.Sprintf("department %d", i))
+	}
+	return departments
 }
 
 // addRoles makes the roles that are not the service's.
