@@ -49,7 +49,8 @@ func TestBorrowedSessions(t *testing.T) {
 		l.holdsNoSecret(t, "of_eve.copied")
 	})
 	t.Run("ANALYZE by a superuser", func(t *testing.T) {
-		l.typed(l.User, "TRUNCATE of_eve.copied, of_exempt.copied; ANALYZE of_eve.bait; ANALYZE of_exempt.bait; REINDEX TABLE of_eve.bait; VACUUM FULL of_eve.bait")
+		l.typed(l.User, "TRUNCATE of_eve.copied, of_exempt.copied",
+			"ANALYZE of_eve.bait", "ANALYZE of_exempt.bait", "REINDEX TABLE of_eve.bait", "VACUUM FULL of_eve.bait")
 		l.holdsNoSecret(t, "of_eve.copied")
 		if got := l.typed(world.Exempt, "SELECT line FROM of_exempt.copied"); !strings.Contains(got, "555-66-7777") {
 			t.Errorf("the control, code of an exempt role, reads nothing: %s", got)
@@ -81,12 +82,12 @@ func TestBorrowedSessions(t *testing.T) {
 	})
 }
 
-// typed runs statements, one string, as a role and returns what it sees.
-func (l *lab) typed(role, sql string) string {
+// typed runs statements as a role and returns what it sees.
+func (l *lab) typed(role string, sql ...string) string {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), 30*time.Second)
 	defer cancel()
-	got, err := world.Type(ctx, l.As(role), strings.Split(strings.TrimSuffix(sql, ";"), ";\n")...)
+	got, err := world.Type(ctx, l.As(role), sql...)
 	if err != nil {
 		l.t.Fatal(err)
 	}
