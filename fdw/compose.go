@@ -157,7 +157,7 @@ func (c *composer) output(col *TableColumn) (Output, error) {
 		at, err := c.fetchPresence(raw)
 		return Output{Selected: at, Mask: &mask}, err
 	}
-	at, err := c.fetch(raw)
+	at, err := c.fetchMasked(raw)
 	return Output{Selected: at, Mask: &mask}, err
 }
 
@@ -174,19 +174,40 @@ func (c *composer) fetchPresence(col *TableColumn) (int, error) {
 	return len(c.s.Columns) - 1, nil
 }
 
+// fetchMasked fetches a raw value for its mask: one that is none of the
+// column's type is NULL, since an error would tell of it.
+func (c *composer) fetchMasked(col *TableColumn) (int, error) {
+	t, err := c.d.Transfer(col)
+	if err != nil {
+		return 0, err
+	}
+	if p, ok := c.d.(partial); ok {
+		readable, err := p.Readable(col)
+		if err != nil {
+			return 0, err
+		}
+		t.Select = "CASE WHEN " + readable + " THEN " + t.Select + " END"
+	}
+	return c.selected(col, t), nil
+}
+
 // fetch puts a column into the select list once.
 func (c *composer) fetch(col *TableColumn) (int, error) {
 	t, err := c.d.Transfer(col)
 	if err != nil {
 		return 0, err
 	}
+	return c.selected(col, t), nil
+}
+
+func (c *composer) selected(col *TableColumn, t Transfer) int {
 	for i, s := range c.s.Columns {
 		if s.Remote == col.RemoteName && s.Transfer == t && s.Type == col.TypeName {
-			return i, nil
+			return i
 		}
 	}
 	c.s.Columns = append(c.s.Columns, Selected{Transfer: t, Remote: col.RemoteName, Type: col.TypeName})
-	return len(c.s.Columns) - 1, nil
+	return len(c.s.Columns) - 1
 }
 
 // filter sends what the source computes exactly of the row filter, and keeps
@@ -204,6 +225,9 @@ func (c *composer) filter() error {
 			continue
 		}
 		c.rowFilter = append(c.rowFilter, f)
+	}
+	if err := c.readableOnly(); err != nil {
+		return err
 	}
 	if len(here) == 0 {
 		return nil
@@ -225,6 +249,31 @@ func (c *composer) filter() error {
 			failed = err
 		}
 		c.s.FilterColumns[name] = at
+	})
+	return failed
+}
+
+// readableOnly hides rows in which a column that the row filter reads holds
+// what is none of its type: it compares with nothing, here or at the source.
+func (c *composer) readableOnly() error {
+	p, ok := c.d.(partial)
+	if !ok || c.r.Decision.Filter == nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	var failed error
+	filterColumns(c.r.Decision.Filter, func(name string) {
+		col := c.dictionary[name]
+		if col == nil || seen[name] {
+			return
+		}
+		seen[name] = true
+		sql, err := p.Readable(col)
+		if err != nil {
+			failed = err
+			return
+		}
+		c.rowFilter = append(c.rowFilter, fragment{sql: sql})
 	})
 	return failed
 }

@@ -59,6 +59,13 @@ type Dialect interface {
 	Explain(message string) *Error
 }
 
+// partial is a dialect whose sources may hold values that are none of their
+// column's type, on which Transfer fails. Readable is a condition, never NULL,
+// that holds where it does not.
+type partial interface {
+	Readable(c *TableColumn) (string, error)
+}
+
 // Env is what a dialect needs of the node.
 type Env struct {
 	FileFolder string                              // file databases lie below it, "" = none allowed

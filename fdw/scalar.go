@@ -23,6 +23,9 @@ func (p *printer) scalar(e Expr, cl class) error {
 		if !e.Operator.BuiltIn() || classOf(e.Operator.Result) != cl || cl == classBool {
 			return decline("operator %s is computed here", e.Operator.Name)
 		}
+		if !readsColumn(e) {
+			return decline("operator %s reads no column", e.Operator.Name)
+		}
 		p.guarded()
 		return p.r.call(p, e.Operator, e.Args, cl)
 	case *Func:
@@ -31,6 +34,19 @@ func (p *printer) scalar(e Expr, cl class) error {
 		return decline("%s is not known to the remote source", e.Tag)
 	}
 	return decline("this expression is computed here")
+}
+
+// readsColumn tells whether the value depends on the row. What does not is left
+// out: the planner of a source computes it ahead, in arms of CASE that no row
+// takes too (PostgreSQL 15, 9.18.1 "CASE", the note on early evaluation), and
+// what it then fails on PostgreSQL here would never have computed.
+func readsColumn(e Expr) bool {
+	found := false
+	walk(e, func(x Expr) {
+		_, is := x.(*Column)
+		found = found || is
+	})
+	return found
 }
 
 func (p *printer) usable(c *TableColumn) error {
@@ -207,6 +223,9 @@ func (p *printer) nullIf(e *NullIf, cl class) error {
 func (p *printer) function(e *Func, cl class) error {
 	if !e.Function.BuiltIn() || classOf(e.Result) != cl {
 		return decline("function %s is computed here", e.Function.Name)
+	}
+	if !readsColumn(e) {
+		return decline("function %s reads no column", e.Function.Name)
 	}
 	p.guarded()
 	return p.r.call(p, e.Function, e.Args, cl)

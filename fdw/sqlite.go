@@ -154,6 +154,30 @@ func (d sqlite) Transfer(c *TableColumn) (Transfer, error) {
 		" ELSE CAST(" + col + " AS TEXT) END", Kind: KindText, MaxLen: textLength(c)}, nil
 }
 
+// Readable holds where Transfer does not fail; it is never NULL.
+func (d sqlite) Readable(c *TableColumn) (string, error) {
+	col, err := d.reference(c)
+	if err != nil {
+		return "", err
+	}
+	switch oid := baseOID(c.BaseType); oid {
+	case oidInt2, oidInt4, oidInt8, oidOid:
+		return "typeof(" + col + ") IN ('integer', 'null')", nil
+	case oidFloat4, oidFloat8:
+		return "CASE typeof(" + col + ") WHEN 'integer' THEN " + col + " BETWEEN -9007199254740992 AND 9007199254740992 ELSE typeof(" +
+			col + ") IN ('real', 'null') END", nil
+	case oidNumeric:
+		return "typeof(" + col + ") <> 'blob'", nil
+	case oidBool:
+		return "(" + col + " IS NULL OR typeof(" + col + ") = 'integer' AND " + col + " IN (0, 1))", nil
+	case oidBytea:
+		return "typeof(" + col + ") IN ('blob', 'null')", nil
+	case oidDate, oidTime, oidTimetz, oidTimestamp, oidTimestamptz, oidInterval:
+		return "typeof(" + col + ") IN ('text', 'null')", nil
+	}
+	return "CASE typeof(" + col + ") WHEN 'text' THEN instr(" + col + ", char(0)) = 0 ELSE typeof(" + col + ") <> 'blob' END", nil
+}
+
 func (d sqlite) Exact(e Expr, t *Table, f *Facts) (Exactness, string) { return exactOf(d, e, t, f) }
 
 func (d sqlite) Print(e Expr, t *Table, f *Facts, w *SQLWriter) error { return printTo(d, e, t, f, w) }

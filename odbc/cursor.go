@@ -7,8 +7,10 @@ import "C"
 import (
 	"context"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
+	"unsafe"
 )
 
 func itoa(i int) string { return strconv.Itoa(i) }
@@ -99,6 +101,9 @@ func (cur *Cursor) begin(cols []Column, o QueryOptions) error {
 		return &Error{State: "07009", Message: "the statement returns " + itoa(n) + " columns, " + itoa(len(cols)) + " were expected", Driver: s.c.spec.Driver}
 	}
 	cur.ncols = n
+	if cols, err = s.asDescribed(cur.ctx, cols); err != nil {
+		return err
+	}
 	if err := s.checkUnsigned(cur.ctx, cols); err != nil {
 		return err
 	}
@@ -219,6 +224,51 @@ func (cur *Cursor) Close() {
 			cur.ring.done()
 		}
 	})
+}
+
+// asDescribed reads as text what was asked for as a number and is none of that
+// kind at the source: a driver would convert it without a word, text to 0 and
+// 1.9 to 1.
+func (s *stmt) asDescribed(ctx context.Context, cols []Column) ([]Column, error) {
+	if t := s.c.lib.traits; !t.native || !t.convertsNumbers {
+		return cols, nil
+	}
+	cols = slices.Clone(cols)
+	for i := range cols {
+		if k := cols[i].Kind; k != KindInt64 && k != KindUint64 && k != KindFloat64 && k != KindBool {
+			continue
+		}
+		var kind C.SQLLEN
+		var name [16]C.SQLCHAR
+		err := s.call(ctx, phaseOther, "describing a column", func() C.SQLRETURN {
+			h, n := C.SQLHSTMT(s.handle), C.SQLUSMALLINT(i+1)
+			if rc := C.SQLColAttribute(h, n, C.SQL_DESC_TYPE_NAME, C.SQLPOINTER(&name[0]), C.SQLSMALLINT(len(name)), nil, nil); !ok(int64(rc)) {
+				return rc
+			}
+			return C.SQLColAttribute(h, n, C.SQL_DESC_CONCISE_TYPE, nil, 0, nil, &kind)
+		})
+		if err != nil {
+			return nil, err
+		}
+		boolean := cols[i].Kind == KindBool && C.GoString((*C.char)(unsafe.Pointer(&name[0]))) == "bool"
+		if !boolean && !keepsNumber(cols[i].Kind, kind) {
+			cols[i].Kind = KindText
+		}
+	}
+	return cols, nil
+}
+
+// keepsNumber tells whether a bind of this kind keeps every value of an SQL type.
+func keepsNumber(kind Kind, of C.SQLLEN) bool {
+	switch of {
+	case C.SQL_BIT:
+		return kind != KindFloat64
+	case C.SQL_TINYINT, C.SQL_SMALLINT, C.SQL_INTEGER, C.SQL_BIGINT:
+		return kind == KindInt64 || kind == KindUint64
+	case C.SQL_REAL, C.SQL_FLOAT, C.SQL_DOUBLE:
+		return kind == KindFloat64
+	}
+	return false
 }
 
 // checkUnsigned refuses to read an unsigned column of 64 bits as signed where

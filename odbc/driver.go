@@ -42,7 +42,10 @@ type traits struct {
 	nan, inf      bool // float parameters that arrive as they are
 	// wrapsUnsigned: SQL_C_SBIGINT of an unsigned 64-bit value wraps silently.
 	wrapsUnsigned bool
-	cancel        cancelWay
+	// convertsNumbers: a number is made of whatever type the column has, and
+	// the type that is described can be believed.
+	convertsNumbers bool
+	cancel          cancelWay
 	// sessionSQL asks the source for its number of this session, killSQL
 	// interrupts the statement of that session; aliveSQL is the cheapest
 	// statement that opens no cursor, empty where SQL_ATTR_CONNECTION_DEAD
@@ -61,7 +64,7 @@ func limit(n int) func(string) int { return func(string) int { return n } }
 // executions, so a fetch is interrupted from a second connection.
 func psqlTraits() traits {
 	return traits{
-		native: true, always: true, setPos: true, nan: true, inf: true,
+		native: true, always: true, setPos: true, nan: true, inf: true, convertsNumbers: true,
 		braces: func(name string) bool {
 			return name == "pwd" || name == "password" || name == "connsettings" || name == "pqopt"
 		},
@@ -86,7 +89,7 @@ func psqlTraits() traits {
 // Its SQLSetPos moves the cursor: the next fetch would skip rows.
 func mariaTraits() traits {
 	return traits{
-		native: true, always: true, trims: true, wrapsUnsigned: true, keepsLengths: true,
+		native: true, always: true, trims: true, wrapsUnsigned: true, keepsLengths: true, convertsNumbers: true,
 		braces: anyName, maxValue: noLimit,
 		cancel:     cancelByKill,
 		sessionSQL: "SELECT CONNECTION_ID()",
