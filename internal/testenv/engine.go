@@ -17,6 +17,7 @@ type EngineOptions struct {
 	ServicePort int               // 0: a free one
 	Settings    map[string]string // postgresql.conf
 	Fsync       bool              // else fsync=off, as suits tests
+	Wrap        []string          // a program with arguments to run the server under (valgrind)
 }
 
 // Engine is an instance with the extension in the database immuta, and the
@@ -58,7 +59,7 @@ func (e *Env) StartEngine(ctx context.Context, o EngineOptions) (*Engine, error)
 		"portcullis.database":    EngineDatabase,
 	}
 	maps.Copy(settings, o.Settings)
-	pg, err := e.StartPostgres(ctx, PostgresOptions{Name: "engine", Port: o.Port, Preload: "portcullis", Settings: settings, Fsync: o.Fsync})
+	pg, err := e.StartPostgres(ctx, PostgresOptions{Name: "engine", Port: o.Port, Preload: "portcullis", Settings: settings, Fsync: o.Fsync, Wrap: o.Wrap})
 	if err != nil {
 		return nil, err
 	}

@@ -48,10 +48,6 @@ func check(ctx context.Context) (err error) {
 	if err := os.Chmod(reports, 0o777); err != nil { // the server's user writes there
 		return err
 	}
-	folder, err := env.FileFolder()
-	if err != nil {
-		return err
-	}
 	root, err := testenv.Root()
 	if err != nil {
 		return err
@@ -61,15 +57,22 @@ func check(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Println("Starting an instance under valgrind and three sources …")
-	engine, err := env.StartPostgres(ctx, testenv.PostgresOptions{Name: "engine", Preload: "portcullis",
-		Settings: map[string]string{"portcullis.file_folder": folder, "portcullis.library_path": library, "autovacuum": "off"},
+	engine, err := env.StartEngine(ctx, testenv.EngineOptions{
+		Settings: map[string]string{"portcullis.library_path": library, "autovacuum": "off", "portcullis.login_check_timeout": "20s"},
 		// Go's own threads and stacks look like undefined values to memcheck; what counts here is addresses.
 		Wrap: []string{valgrind, "--quiet", "--trace-children=yes", "--trace-children-skip=*/portcullis", "--undef-value-errors=no",
 			"--leak-check=no", "--suppressions=" + filepath.Join(root, "scripts", "memcheck", "go.supp"), "--log-file=" + filepath.Join(reports, "%p")}})
 	if err != nil {
 		return err
 	}
-	if err := use(ctx, env, engine); err != nil {
+	remote, err := startSources(ctx, env)
+	if err != nil {
+		return err
+	}
+	if err := useAsAdministrator(ctx, engine, remote); err != nil {
+		return err
+	}
+	if err := useGoverned(ctx, env, engine, remote); err != nil {
 		return err
 	}
 	if err := engine.Stop(ctx); err != nil {
