@@ -98,9 +98,12 @@ func lost(err error) bool {
 	return errors.As(err, &remote) && causeOf(remote) == causeLost
 }
 
+// remoteSays begins every detail that holds text of a driver or server.
+const remoteSays = "Driver \""
+
 // remoteDetail is what the driver said, for the error's detail.
 func remoteDetail(e *odbc.Error) string {
-	return fmt.Sprintf("Driver \"%s\", SQLSTATE %s, native code %d: %s", e.Driver, e.State, e.Native, strings.TrimSpace(e.Message))
+	return fmt.Sprintf(remoteSays+"%s\", SQLSTATE %s, native code %d: %s", e.Driver, e.State, e.Native, strings.TrimSpace(e.Message))
 }
 
 // connectError is a failed connect as the person reads it.
@@ -204,8 +207,12 @@ func describe(c cause, remoteState, what, server string) (state, message, hint s
 func hidden(source *Source, err error) error {
 	e := AsError(err)
 	switch e.State {
-	case stateInternal, "57014", stateTooMany, stateLimit:
+	case stateInternal, stateTooMany, stateLimit:
 		return e
+	case stateCanceled:
+		if !strings.HasPrefix(e.Detail, remoteSays) {
+			return e
+		}
 	}
 	plain := &Error{State: e.State, Message: e.Message}
 	if strings.HasPrefix(e.State, "22") || e.State == stateFDW {
