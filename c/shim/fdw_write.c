@@ -21,7 +21,7 @@ refuse(const char *table)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("cannot change table \"%s\": data sources are read-only", table),
-			 errhint("Write to the remote database itself, or copy the rows into a local table (CREATE TABLE AS) and change them there.")));
+			 errhint("Write to the remote database itself, or copy the rows into a temporary table (CREATE TEMPORARY TABLE AS) and change them there.")));
 }
 
 /* INSERT, UPDATE, DELETE and MERGE, while planning. */
