@@ -126,6 +126,7 @@ decide(pc_frame *frame)
 
 	pc_session_check_role();
 	refuse_unconfigured();
+	frame->audited = true;		/* the configuration may have come since the frame was made */
 	old = MemoryContextSwitchTo(frame->context);
 	pc_session_fill(&frame->session);
 	MemoryContextSwitchTo(old);
