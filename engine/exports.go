@@ -47,7 +47,7 @@ func pcgo_stop() {
 func pcgo_transaction_end(committed C.int32_t) {
 	quietly(func() {
 		if engine != nil {
-			engine.TransactionEnd()
+			engine.TransactionEnd(committed != 0)
 		}
 	})
 }

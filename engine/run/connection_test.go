@@ -88,7 +88,7 @@ func TestCancelWhileTheRemoteStatementRuns(t *testing.T) {
 	})
 	began := time.Now()
 	e.ScanEnd(id)
-	e.TransactionEnd()
+	e.TransactionEnd(false)
 	if took := time.Since(began); took > 50*time.Millisecond {
 		t.Errorf("ending took %v", took)
 	}
@@ -140,7 +140,7 @@ func TestStaleConnectionsAreReplaced(t *testing.T) {
 			t.Fatalf("round %d: %d rows, %v", round, len(rows), err)
 		}
 		e.ScanEnd(id)
-		e.TransactionEnd()
+		e.TransactionEnd(true)
 		waitUntil(t, func() bool { return states(e)["idle"] == 1 })
 		admin("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'portcullis' AND datname = current_database()")
 		waitUntil(t, func() bool {
@@ -184,7 +184,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	if len(e.Connections()) != 1 {
 		t.Fatal("closed inside the transaction")
 	}
-	e.TransactionEnd()
+	e.TransactionEnd(true)
 	waitUntil(t, func() bool { return len(e.Connections()) == 0 })
 }
 
@@ -309,14 +309,14 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		}
 		e.ScanEnd(scan)
 		if i%5 == 0 {
-			e.TransactionEnd()
+			e.TransactionEnd(true)
 		}
 	}
 	for i := range 30 {
 		cycle(i)
 	}
 	settle := func() {
-		e.TransactionEnd()
+		e.TransactionEnd(true)
 		waitUntil(t, func() bool { return e.running.Load() == 0 && states(e)["busy"] == 0 })
 	}
 	settle()

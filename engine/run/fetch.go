@@ -83,10 +83,13 @@ func (f *fetch) run() {
 			return
 		}
 	}
-	f.send(ready{err: f.read()})
+	if err := f.read(); err != nil {
+		f.send(ready{err: err})
+	}
 }
 
-// read fetches all rows while the limit of seconds lasts; io.EOF: it brought them.
+// read fetches all rows while the limit of seconds lasts. Their end has been
+// sent when it returns nil.
 func (f *fetch) read() error {
 	u := f.scan.usage
 	if err := u.begin(f); err != nil {
@@ -95,7 +98,7 @@ func (f *fetch) read() error {
 	defer u.end(f)
 	switch err := f.rows(); {
 	case err == nil:
-		return io.EOF
+		return nil
 	case f.overtime() != nil:
 		return f.overtime()
 	default:
@@ -200,6 +203,8 @@ func (f *fetch) execute() (again bool, err error) {
 		switch {
 		case errors.Is(err, io.EOF):
 			finished = true
+			// The executor need not wait until the cursor is closed.
+			f.send(ready{err: io.EOF})
 			return false, nil
 		case err != nil:
 			return false, f.remoteError(err)

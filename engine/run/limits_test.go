@@ -130,7 +130,7 @@ func TestSecondsAreLimited(t *testing.T) {
 			_, err = readAll(t, e, id)
 			wantLimit(t, err, "57014", "busy")
 			e.ScanEnd(id)
-			e.TransactionEnd()
+			e.TransactionEnd(true)
 			again := limitedScan(t, e, s, policy.Decision{Limits: policy.Limits{Seconds: 1}})
 			if rows, err := readAll(t, e, again); len(rows) != rowsIn || err != nil {
 				t.Errorf("another statement: %d rows, %v", len(rows), err)

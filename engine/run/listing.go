@@ -44,12 +44,12 @@ func row(cells ...string) []*string {
 func (e *Engine) Disconnect(server uint32) int { return e.pool.disconnect(server) }
 
 // TransactionEnd ends the remote transactions of the local one, in the
-// background. Fetches that were given up need no patience any more: nobody
-// else reads in their transaction.
-func (e *Engine) TransactionEnd() {
+// background. After an error what was given up is cancelled at once; else it
+// keeps its grace, since a cancel costs the connection.
+func (e *Engine) TransactionEnd(committed bool) {
 	e.mu.Lock()
 	for f := range e.fetches {
-		if f.isStopped() {
+		if !committed && f.isStopped() {
 			f.cancel()
 		}
 	}

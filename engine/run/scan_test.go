@@ -210,7 +210,7 @@ func TestScansOfOneStatementShareARemoteTransaction(t *testing.T) {
 			if e.Disconnect(0) != 0 {
 				t.Error("a connection in a transaction was closed")
 			}
-			e.TransactionEnd()
+			e.TransactionEnd(true)
 			waitUntil(t, func() bool { return *e.Connections()[0][6] == "false" && states(e)["idle"] == len(list) })
 			if n := e.Disconnect(s.ServerOID + 1); n != 0 {
 				t.Errorf("%d connections of another server closed", n)
