@@ -110,3 +110,16 @@ func TestFileDatabasesStayInTheirFolder(t *testing.T) {
 		t.Error("opened without a folder")
 	}
 }
+
+// Without them libpq takes those of the operating system's user.
+func TestPostgresNeedsCredentials(t *testing.T) {
+	server := pairs("driver", "PostgreSQL Unicode", "host", "db.example.com")
+	for _, mapping := range []map[string]string{nil, pairs("username", "u"), pairs("password", "p"), pairs("username", "u", "password", "")} {
+		if c, err := (postgres{}).Connection(server, mapping, Env{}); err == nil {
+			t.Errorf("%v: %+v", mapping, c)
+		}
+	}
+	if _, err := (postgres{}).Connection(server, pairs("username", "u", "password", "p"), Env{}); err != nil {
+		t.Error(err)
+	}
+}

@@ -43,6 +43,12 @@ func (d postgres) Connection(server, mapping map[string]string, env Env) (*Conne
 	if err != nil {
 		return nil, err
 	}
+	// libpq would look for one in the files of the operating system's user,
+	// and the source's author would act with that user's rights.
+	if mapping["username"] == "" || secret == "" {
+		return nil, &Error{State: stateMissingOption, Message: "the user mapping has no username or no password",
+			Hint: "Set the options username and password of the user mapping."}
+	}
 	c := &Connection{
 		Driver: server["driver"],
 		Attrs: []Attr{
