@@ -60,7 +60,7 @@ func (d postgres) Connection(server, mapping map[string]string, env Env) (*Conne
 			{"SSLmode", or(server["sslmode"], "prefer")},
 			// A cursor in place of the whole result in memory: 12 MB for a
 			// million rows in place of 283.
-			{"UseDeclareFetch", "1"}, {"Fetch", or(server["fetch_size"], "10000")},
+			{"UseDeclareFetch", "1"}, {"Fetch", or(server["fetch_size"], "3000")},
 			{"UseServerSidePrepare", "1"},
 			// Values as they are: no CR LF, no -1 for true, bytea as bytes, text as long as it is.
 			{"LFConversion", "0"}, {"TrueIsMinus1", "0"}, {"BoolsAsChar", "0"}, {"ByteaAsLongVarBinary", "1"},

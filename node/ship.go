@@ -11,6 +11,10 @@ import (
 // shipLimit bounds one batch: a slow sink may take its time, a dead one not for ever.
 const shipLimit = 30 * time.Second
 
+// shipPause gathers records once all that was synced is shipped: a batch costs
+// the service a commit and this daemon a sync, on disks that statements wait for.
+const shipPause = 200 * time.Millisecond
+
 // ship sends the spool in order, at least once; the service keeps each record
 // id once.
 func (s *session) ship(ctx context.Context) error {
@@ -41,6 +45,11 @@ func (s *session) ship(ctx context.Context) error {
 		retry.reset()
 		if next != at {
 			at = next
+			if synced, _ := s.synced.get(); at == synced {
+				if err := pause(ctx, shipPause); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		s.report("audit", "all shipped")
@@ -50,6 +59,17 @@ func (s *session) ship(ctx context.Context) error {
 			return ctx.Err()
 		case <-changed:
 		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }
 

@@ -43,6 +43,7 @@ init_shared(void)
 	LWLockPadded *locks = GetNamedLWLockTranche("portcullis");
 
 	memset(pc_shm, 0, sizeof(pc_shared));
+	pg_atomic_init_u32(&pc_shm->worker_rests, 1);
 	pg_atomic_init_u64(&pc_shm->policy_version, 0);
 	pg_atomic_init_u64(&pc_shm->flushes, 0);
 	pg_atomic_init_u64(&pc_shm->lease_end, 0);

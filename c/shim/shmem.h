@@ -88,6 +88,7 @@ typedef struct pc_shared
 	uint64		token_received;
 	pid_t		worker_pid;
 	Latch	   *worker_latch;
+	pg_atomic_uint32 worker_rests;	/* it sleeps for long: even a completion wakes it */
 	pid_t		daemon_pid;
 	uint64		daemon_starts;
 	char		daemon_error[PC_ERROR_MAX];

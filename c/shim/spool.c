@@ -105,8 +105,6 @@ try_append(const char *record, uint32 length, Oid role)
 		pg_atomic_fetch_add_u64(pc_quota_of(role), space);
 	}
 	LWLockRelease(pc_shm->ring_lock);
-	if (end != 0)
-		pc_wake_worker();
 	return end;
 }
 
@@ -141,6 +139,7 @@ pc_spool_append(const char *record, Oid role)
 	while ((end = try_append(record, (uint32) length, role)) == 0)
 		sleep_for_worker(&since);
 	ConditionVariableCancelSleep();
+	pc_wake_worker();
 	return end;
 }
 
@@ -149,8 +148,19 @@ pc_spool_append_nowait(const char *record, Oid role)
 {
 	size_t		length = strlen(record);
 
-	return PC_RING_SPACE(length) <= pc_shm->ring_size &&
-		try_append(record, (uint32) length, role) != 0;
+	if (PC_RING_SPACE(length) > pc_shm->ring_size || try_append(record, (uint32) length, role) == 0)
+		return false;
+
+	/*
+	 * Nobody waits for this record: a worker that looks again soon anyway is
+	 * left alone, so that the next statement's intent need not wait for this
+	 * sync.  It says that it rests, then looks at the ring once more
+	 * (worker.c); here it is the other way round, so one of both sees the other.
+	 */
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&pc_shm->worker_rests) != 0)
+		pc_wake_worker();
+	return true;
 }
 
 void

@@ -497,6 +497,14 @@ ring_head(void)
 	return head;
 }
 
+/* Do records wait that can be written? */
+bool
+pc_spoolfile_pending(void)
+{
+	return pg_atomic_read_u32(&pc_shm->spool_failed) == 0 &&
+		pg_atomic_read_u64(&pc_shm->ring_synced) < ring_head();
+}
+
 bool
 pc_spoolfile_flush(void)
 {

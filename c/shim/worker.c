@@ -25,6 +25,9 @@
 #define DRAIN_MS		200		/* how long records of ending backends are waited for at a shutdown */
 #define LONGEST_NAP_MS	10000
 
+/* How long after records came the worker looks for completions by itself. */
+#define COMPLETION_NAP_MS 50
+
 static WaitEventSet *events = NULL;
 static int	events_socket = -2;
 
@@ -99,7 +102,17 @@ static void
 wait_for_work(long timeout_ms)
 {
 	WaitEvent	happened[3];
-	int			n = WaitEventSetWait(event_set(pc_control_pending()), timeout_ms, happened, 3, PG_WAIT_EXTENSION);
+	int			n;
+
+	if (timeout_ms > COMPLETION_NAP_MS)
+	{
+		pg_atomic_write_u32(&pc_shm->worker_rests, 1);
+		pg_memory_barrier();
+		if (pc_spoolfile_pending())
+			timeout_ms = 0;
+	}
+	n = WaitEventSetWait(event_set(pc_control_pending()), timeout_ms, happened, 3, PG_WAIT_EXTENSION);
+	pg_atomic_write_u32(&pc_shm->worker_rests, 0);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -146,6 +159,7 @@ pc_worker_main(Datum arg)
 	for (;;)
 	{
 		uint64		nap = LONGEST_NAP_MS;
+		bool		came = pc_spoolfile_pending();
 
 		MemoryContextReset(loop_context);
 		if (ShutdownRequestPending)
@@ -157,6 +171,8 @@ pc_worker_main(Datum arg)
 		}
 		if (!pc_spoolfile_flush())
 			nap = RETRY_SPOOL_MS;
+		else if (came)
+			nap = COMPLETION_NAP_MS;
 		nap = Min(nap, pc_daemon_tend());
 		nap = Min(nap, pc_config_tend());
 		pc_control_send();

@@ -32,6 +32,7 @@ extern bool pc_control_pending(void);	/* bytes are left that the socket did not 
 /* spoolfile.c */
 extern void pc_spoolfile_recover(void); /* at the worker's start */
 extern bool pc_spoolfile_flush(void);	/* empties the ring; false: failed, to be tried again */
+extern bool pc_spoolfile_pending(void);
 extern void pc_spoolfile_shipped(uint64 segment, uint64 offset);
 extern const char *pc_spool_directory(void);
 

@@ -51,7 +51,12 @@ type Engine struct {
 
 	decisions *decisions
 	pool      *pool
+	resting   *time.Timer // fires when the session has been at rest for restAfter
 }
+
+// restAfter is how long after its last transaction a session gives memory
+// that it does not use back to the system: most sessions rest most of the time.
+const restAfter = time.Second
 
 // The heap of a session is small; collecting it often costs little and keeps
 // hundreds of sessions small.
@@ -88,6 +93,9 @@ func Start(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e.pool = newPool(e)
+	e.resting = time.AfterFunc(restAfter, func() {
+		e.guard("giving memory back", func(error) {}, debug.FreeOSMemory)
+	})
 	return e, nil
 }
 
@@ -116,6 +124,7 @@ func (e *Engine) Stop() {
 	e.mu.Unlock()
 
 	e.cancel()
+	e.resting.Stop()
 	for _, s := range scans {
 		s.end()
 	}

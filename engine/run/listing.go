@@ -55,4 +55,5 @@ func (e *Engine) TransactionEnd(committed bool) {
 	}
 	e.mu.Unlock()
 	e.pool.transactionEnd()
+	e.resting.Reset(restAfter)
 }

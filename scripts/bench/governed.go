@@ -124,6 +124,9 @@ func atRest(ctx context.Context, engine *testenv.Engine, dsn string) error {
 	return nil
 }
 
+// atRestAfter is when a session has given back what it does not use.
+const atRestAfter = 3 * time.Second
+
 func memoryAfter(ctx context.Context, dsn, sql string) (int64, error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -133,6 +136,7 @@ func memoryAfter(ctx context.Context, dsn, sql string) (int64, error) {
 	if err := drain(ctx, conn, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return 0, err
 	}
+	time.Sleep(atRestAfter)
 	return privateKB(conn.PgConn().PID())
 }
 
