@@ -65,7 +65,8 @@ lint: shim tools ## formatting, vet, staticcheck, C warnings, stray paths
 
 test: build lint ## everything; ends with the summary of go test
 	$(GO) test -race -count=1 -timeout 10m $(raced)
-	$(GO) test -count=1 -timeout 20m ./...
+	@# One package at a time: tests measure how soon a cancel or a revoke is served.
+	$(GO) test -p 1 -count=1 -timeout 20m ./...
 
 bench: build ## measure against a C loop, postgres_fdw and a direct connection
 	@$(GO) run ./scripts/bench

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -192,10 +193,14 @@ func TestScansOfOneStatementShareARemoteTransaction(t *testing.T) {
 				}
 			}
 			list := e.Connections()
-			statements := 0
+			statements, unused := 0, 0
 			for _, c := range list {
 				n, _ := strconv.Atoi(*c[5])
 				statements += n
+				if n == 0 { // opened for a scan that then took one that became free
+					unused++
+					continue
+				}
 				if *c[6] != "true" {
 					t.Errorf("not in a transaction: %v", texts(list))
 				}
@@ -207,11 +212,14 @@ func TestScansOfOneStatementShareARemoteTransaction(t *testing.T) {
 			for _, id := range scans {
 				e.ScanEnd(id)
 			}
-			if e.Disconnect(0) != 0 {
+			if e.Disconnect(0) > unused {
 				t.Error("a connection in a transaction was closed")
 			}
 			e.TransactionEnd(true)
-			waitUntil(t, func() bool { return *e.Connections()[0][6] == "false" && states(e)["idle"] == len(list) })
+			waitUntil(t, func() bool {
+				list = e.Connections()
+				return states(e)["idle"] == len(list) && !slices.ContainsFunc(list, func(c []*string) bool { return *c[6] != "false" })
+			})
 			if n := e.Disconnect(s.ServerOID + 1); n != 0 {
 				t.Errorf("%d connections of another server closed", n)
 			}
