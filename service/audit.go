@@ -149,7 +149,7 @@ func (s *Store) Audit(ctx context.Context, f AuditFilter) ([]AuditEntry, error) 
 		WHERE ($1 = '' OR node = $1) AND ($2 = '' OR kind = $2) AND ($3 = '' OR body -> 'person' ->> 'userid' = $3 OR body ->> 'person' = $3)
 		  AND ($4 = '' OR body ->> 'role' = $4) AND ($5 = '' OR strpos(body::text, to_json($5::text)::text) > 0)
 		  AND ($6 = '' OR id = $6) AND received > $7
-		ORDER BY received DESC, id, kind LIMIT $8`, f.Node, f.Kind, f.Person, f.Role, f.DataSource, f.ID, f.Since, f.Limit)
+		ORDER BY received DESC, arrival DESC LIMIT $8`, f.Node, f.Kind, f.Person, f.Role, f.DataSource, f.ID, f.Since, f.Limit)
 	if err != nil {
 		return nil, err
 	}
