@@ -254,14 +254,6 @@ pc_govern_scan_ended(struct pc_frame *frame, const pc_scan_stats *stats)
 	frame->bytes += stats->bytes;
 }
 
-/* No policy is asked while planning: for a governed session every answer is unknown. */
-bool
-pc_govern_in_planning(Oid relid)
-{
-	(void) relid;
-	return pc_session_governed();
-}
-
 void
 pc_govern_init(void)
 {

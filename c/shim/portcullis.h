@@ -104,9 +104,6 @@ extern void pc_govern_block(struct pc_frame *frame);
 /* Called by EndForeignScan with what the scan brought. */
 extern void pc_govern_scan_ended(struct pc_frame *frame, const pc_scan_stats *stats);
 
-/* Peek for planning: is this column masked or the answer unknown?  Never asks the service. */
-extern bool pc_govern_in_planning(Oid relid);
-
 /* ---- fdw.c ---- */
 extern bool pc_is_our_relation(Oid relid);	/* a foreign table of our wrapper */
 extern char *pc_relation_data_source(Oid relid);	/* its data_source option or NULL */
