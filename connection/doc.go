@@ -1,0 +1,13 @@
+// Package connection is native enforcement: PostgreSQL instances that people
+// reach with their own connection strings, whose GRANTs are kept equal to the
+// subscription policies. It knows PostgreSQL and package policy; it has no
+// store and no API, which package service adds.
+//
+//	dial    reaching an instance: TLS, passwords, AWS tokens, what answered
+//	setup   registration: what the system account needs, scripts for a DBA, the broker
+//	crawl   Host > Database > Schema > Table as the instance has them
+//	grants  desired against effective privileges, and the difference applied
+//	mapping which role of the instance is which person
+//
+// The types here are what these packages and the service hand each other.
+package connection

@@ -1,0 +1,72 @@
+package connection
+
+// ObjectKind is what can be read like a table.
+type ObjectKind string
+
+const (
+	KindTable        ObjectKind = "table"
+	KindPartitioned  ObjectKind = "partitioned table"
+	KindView         ObjectKind = "view"
+	KindMaterialised ObjectKind = "materialized view"
+	KindForeign      ObjectKind = "foreign table"
+)
+
+// ObjectRef names a table of an instance. The OID counts: names are for people
+// and to make sure that the object is still the one that was meant.
+type ObjectRef struct {
+	Database string `json:"database"`
+	OID      uint32 `json:"oid"`
+	Schema   string `json:"schema"`
+	Name     string `json:"name"`
+}
+
+// Column of a table, in the remote order.
+type Column struct {
+	Number  int16    `json:"number"`
+	Name    string   `json:"name"`
+	Type    string   `json:"type"` // as format_type gives it
+	Comment string   `json:"comment,omitempty"`
+	Labels  []string `json:"labels,omitempty"` // provider=label
+}
+
+// Object is a table as crawled.
+type Object struct {
+	OID     uint32     `json:"oid"`
+	Name    string     `json:"name"`
+	Kind    ObjectKind `json:"kind"`
+	Owner   string     `json:"owner"`
+	Columns []Column   `json:"columns"`
+	Comment string     `json:"comment,omitempty"`
+	Labels  []string   `json:"labels,omitempty"`
+
+	// NotEnforceable says why our grants cannot be made here, "" if they can;
+	// Fix is the statement that a DBA runs to change that.
+	NotEnforceable string `json:"not_enforceable,omitempty"`
+	Fix            string `json:"fix,omitempty"`
+}
+
+// Schema of a database as crawled. Digest changes whenever anything in it does.
+type Schema struct {
+	OID     uint32   `json:"oid"`
+	Name    string   `json:"name"`
+	Owner   string   `json:"owner"`
+	Digest  string   `json:"digest"`
+	Objects []Object `json:"objects,omitempty"` // nil: unchanged since the digest that was given
+}
+
+// Database of an instance as crawled.
+type Database struct {
+	OID     uint32   `json:"oid"`
+	Name    string   `json:"name"`
+	Owner   string   `json:"owner"`
+	Schemas []Schema `json:"schemas,omitempty"`
+	Err     *Error   `json:"error,omitempty"` // it could not be crawled: keep what was last seen
+}
+
+// Server is what answered: two spellings of one host have one SystemID.
+type Server struct {
+	Version  int    `json:"version"` // as server_version_num
+	SystemID string `json:"system_id"`
+	Replica  bool   `json:"replica,omitempty"`
+	Pooler   string `json:"pooler,omitempty"` // "pgbouncer" where one is in between
+}

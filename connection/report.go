@@ -1,0 +1,47 @@
+package connection
+
+import "time"
+
+// Verdict on one person and table.
+type Verdict string
+
+const (
+	// Equal: the person reaches what the policies give, no more and no less.
+	Equal Verdict = "equal"
+	// Exceeds: the person reaches more, by what others gave.
+	Exceeds Verdict = "exceeds"
+	// Lacks: the person reaches less: pending, or the table is not enforceable.
+	Lacks Verdict = "lacks"
+)
+
+// Excess is access that somebody else gave and that we cannot revoke.
+type Excess struct {
+	Person    string    `json:"person"`
+	Role      string    `json:"role"`
+	Object    ObjectRef `json:"object"`
+	Privilege string    `json:"privilege"` // SELECT, TRIGGER, ownership, SUPERUSER, …
+	Via       []string  `json:"via"`       // roles on the way, PUBLIC, or the view or function that reads the table
+	Grantor   string    `json:"grantor,omitempty"`
+	Statement string    `json:"statement"` // what a DBA must run
+}
+
+// Pending is a statement that is not in force yet.
+type Pending struct {
+	Statement string    `json:"statement"`
+	Revoke    bool      `json:"revoke"`
+	Since     time.Time `json:"since"`
+	Error     *Error    `json:"error,omitempty"`
+	Blocker   string    `json:"blocker,omitempty"` // who holds the lock: pid, role, application, statement's start
+}
+
+// Report is how an instance stands after a round.
+type Report struct {
+	Equal   int       `json:"equal"` // pairs of person and managed table
+	Exceeds int       `json:"exceeds"`
+	Lacks   int       `json:"lacks"`
+	Applied int       `json:"applied"` // statements of this round
+	Drift   int       `json:"drift"`   // statements that mended what somebody changed by hand
+	Excess  []Excess  `json:"excess,omitempty"`
+	Pending []Pending `json:"pending,omitempty"`
+	Lacking []string  `json:"lacking,omitempty"` // tables that cannot be enforced, with the reason
+}

@@ -1,0 +1,44 @@
+package connection
+
+// Access is what a subscription gives on a table.
+type Access string
+
+const (
+	Read  Access = "read"
+	Write Access = "write"
+)
+
+// Privileges are the table privileges of an access.
+func (a Access) Privileges() []string {
+	if a == Write {
+		return []string{"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"}
+	}
+	return []string{"SELECT"}
+}
+
+// Want is all that the policies want of one instance.
+type Want struct {
+	Accounts []Account
+	Sets     []AccessSet
+	// Managed are all tables under enforcement, wanted by somebody or not:
+	// what people reach of them beyond the sets is reported.
+	Managed []ObjectRef
+}
+
+// Account is a mapped person.
+type Account struct {
+	Person string // iamid/userid, for reports
+	Role   string // on the instance, case-sensitive
+	Make   bool   // may be made when it is missing
+}
+
+// AccessSet is a NOLOGIN role that holds grants; its members are people. There
+// is one for each subscription policy and access, and one for each table and
+// access that has individual subscriptions: a person who comes or goes is then
+// one membership, a table that comes or goes one grant, whatever the numbers.
+type AccessSet struct {
+	ID      string // stable: of the policy or the data source, with the access
+	Access  Access
+	Tables  []ObjectRef
+	Members []string // roles of people
+}
