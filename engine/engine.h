@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include "../odbc/block.h"
 
-#define PC_ABI 2				/* bumped with every change of this file or of block.h */
+#define PC_ABI 3				/* bumped with every change of this file or of block.h */
 
 /* Results of calls. */
 #define PC_OK		0			/* done, reply filled */
@@ -186,7 +186,7 @@ typedef struct pc_decision
 	int32_t		allowed;
 	int32_t		max_statements; /* so many that name limit_key may run at once on the node, 0: any number */
 	uint64_t	limit_key;		/* names person and source */
-	pc_error	denial;			/* filled where not allowed */
+	pc_error	denial;			/* filled where not allowed; the shim's message names the table */
 } pc_decision;
 
 /*

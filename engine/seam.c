@@ -9,7 +9,7 @@
 #include "_cgo_export.h"
 
 _Static_assert(offsetof(pc_column, data) == 16, "engine/mask mirrors pc_column");
-_Static_assert(offsetof(pc_column, constant_len) == 40, "engine/mask mirrors pc_column");
+_Static_assert(offsetof(pc_column, ind) == 24, "engine/mask mirrors pc_column");
 _Static_assert(offsetof(pc_block, rows) == 8, "engine/mask mirrors pc_block");
 _Static_assert(offsetof(pc_block, arena_len) == 32, "engine/mask mirrors pc_block");
 

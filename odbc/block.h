@@ -31,8 +31,8 @@ typedef enum pc_kind
  * ind[i] is the length in bytes; if ind[i] <= room the value lies at
  * data + i * width, else *(int64_t *) (data + i * width) is its offset in the
  * block's arena.  (room is width less the terminator that drivers write.)
- * A column that nothing was fetched for (masked by NULL, not wanted) has
- * data NULL and constant below.
+ * A column that nothing was fetched for (masked by NULL) has data NULL:
+ * every row shows NULL.
  */
 typedef struct pc_column
 {
@@ -42,8 +42,6 @@ typedef struct pc_column
 	int32_t		spare;
 	char	   *data;
 	int64_t    *ind;			/* indicators, one a row */
-	const char *constant;		/* data NULL: the value of every row as TEXT, NULL = SQL NULL */
-	int64_t		constant_len;
 } pc_column;
 
 typedef struct pc_block

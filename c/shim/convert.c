@@ -31,13 +31,11 @@ struct pc_reader
 	pc_value   *values;
 	pc_value   *current;		/* for error messages */
 	MemoryContext row_cxt;		/* values that are not in buffers, one row */
-	MemoryContext block_cxt;	/* constants of the block */
 };
 
 const char *pc_column_arena = NULL;
 
 static void choose(pc_value *v, int kind);
-static void read_constant(pc_reader *reader, pc_value *v, const pc_column *src);
 static void error_context(void *arg);
 static char *as_text(pc_value *v, const pc_column *src, int i);
 
@@ -52,7 +50,6 @@ pc_reader_create(Relation rel, List *wanted)
 	reader->natts = desc->natts;
 	reader->values = palloc0(sizeof(pc_value) * Max(list_length(wanted), 1));
 	reader->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "portcullis row", ALLOCSET_DEFAULT_SIZES);
-	reader->block_cxt = AllocSetContextCreate(CurrentMemoryContext, "portcullis block", ALLOCSET_SMALL_SIZES);
 	foreach(lc, wanted)
 	{
 		pc_value   *v = &reader->values[reader->nvalues++];
@@ -75,7 +72,6 @@ pc_reader_block(pc_reader *reader, pc_block *block)
 {
 	if (block->ncols != reader->nvalues)
 		elog(ERROR, "the library sent %d columns, wanted were %d", block->ncols, reader->nvalues);
-	MemoryContextReset(reader->block_cxt);
 	for (int i = 0; i < reader->nvalues; i++)
 	{
 		pc_value   *v = &reader->values[i];
@@ -87,10 +83,7 @@ pc_reader_block(pc_reader *reader, pc_block *block)
 			v->buffer = NULL;
 			v->room = 0;
 		}
-		v->constant = src->data == NULL;
-		if (v->constant)
-			read_constant(reader, v, src);
-		else if (v->kind != src->kind)
+		if (src->data != NULL && v->kind != src->kind)
 			choose(v, src->kind);
 	}
 }
@@ -116,22 +109,13 @@ pc_reader_row(pc_reader *reader, pc_block *block, int row, TupleTableSlot *slot)
 		pc_value   *v = &reader->values[c];
 		const pc_column *src = &block->cols[c];
 		Datum		value = (Datum) 0;
-		bool		isnull;
+		bool		isnull = src->data == NULL || src->ind[i] == PC_NULL;
 
 		reader->current = v;
-		if (v->constant)
-		{
-			value = v->constant_value;
-			isnull = v->constant_null;
-		}
-		else
-		{
-			isnull = src->ind[i] == PC_NULL;
-			if (!isnull)
-				value = v->convert(v, src, i);
-			if (unlikely(v->is_domain))
-				domain_check(value, isnull, v->type, &v->domain_cache, v->cxt);
-		}
+		if (!isnull)
+			value = v->convert(v, src, i);
+		if (unlikely(v->is_domain))
+			domain_check(value, isnull, v->type, &v->domain_cache, v->cxt);
 		slot->tts_values[v->index] = value;
 		slot->tts_isnull[v->index] = isnull;
 	}
@@ -154,33 +138,6 @@ choose(pc_value *v, int kind)
 		convert = pc_convert_by_input;
 	v->convert = convert;
 	v->kind = kind;
-}
-
-/* A column that nothing was fetched for: one text for all rows, as the type's input reads it. */
-static void
-read_constant(pc_reader *reader, pc_value *v, const pc_column *src)
-{
-	MemoryContext old = MemoryContextSwitchTo(reader->block_cxt);
-	ErrorContextCallback callback;
-
-	reader->current = v;
-	callback.callback = error_context;
-	callback.arg = reader;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-
-	v->constant_null = src->constant == NULL;
-	v->constant_value = (Datum) 0;
-	if (!v->constant_null)
-	{
-		pg_verify_mbstr(PG_UTF8, src->constant, (int) src->constant_len, false);
-		v->constant_value = pc_input(v, pnstrdup(src->constant, src->constant_len));
-	}
-	if (v->is_domain)
-		domain_check(v->constant_value, v->constant_null, v->type, &v->domain_cache, v->cxt);
-
-	error_context_stack = callback.previous;
-	MemoryContextSwitchTo(old);
 }
 
 char *

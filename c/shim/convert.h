@@ -33,11 +33,6 @@ struct pc_value
 	FmgrInfo	input;
 	Oid			ioparam;
 	bool		input_ready;
-
-	/* constant column: converted once a block */
-	bool		constant;
-	bool		constant_null;
-	Datum		constant_value;
 };
 
 /* convert_number.c, convert_text.c, convert_time.c: NULL where the kind cannot become the type directly */

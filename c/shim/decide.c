@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -74,16 +75,24 @@ first_denial(pc_decision *decisions, int n, pc_error *denial)
 	return found;
 }
 
-/* A table that is not discoverable is refused as one that is not there; only here its name is known. */
+/* Only here the table's name is known. One that is not discoverable is refused as one that is not there. */
 static void
 refuse_denied(Oid relid, pc_error *denial)
 {
-	if (strcmp(denial->sqlstate, "42P01") != 0)
-		pc_throw(denial);
+	bool		discoverable = strcmp(denial->sqlstate, "42P01") != 0;
+	char	   *detail = denial->detail ? pstrdup(denial->detail) : NULL;
+	char	   *hint = denial->hint ? pstrdup(denial->hint) : NULL;
+
 	PC_CALL_VOID(error_free, denial);
+	if (!discoverable)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s\" does not exist", pc_qualified_name(relid))));
 	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("relation \"%s\" does not exist", pc_qualified_name(relid))));
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for table %s", get_rel_name(relid)),
+			 detail ? errdetail_internal("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0));
 }
 
 static void

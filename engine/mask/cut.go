@@ -33,7 +33,6 @@ func rowSize(columns []column, row int) int64 {
 		c := &columns[i]
 		switch {
 		case c.data == nil:
-			size += c.constantLen
 		case c.kind != kindText && c.kind != kindBytes:
 			size += int64(c.width)
 		default:

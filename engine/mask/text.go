@@ -47,9 +47,6 @@ func (r *reader) text(b *block, row int) (value []byte, null bool) {
 	if c.isNull(row) {
 		return nil, true
 	}
-	if c.data == nil {
-		return unsafe.Slice((*byte)(c.constant), int(c.constantLen)), false
-	}
 	r.buf = r.buf[:0]
 	switch c.kind {
 	case kindText:

@@ -193,7 +193,7 @@ func (t *Transform) lay(region *Region) (unsafe.Pointer, error) {
 	for i, c := range t.columns {
 		switch {
 		case c.Source < 0:
-			columns[i] = column{kind: kindText} // neither data nor constant: NULL
+			columns[i] = column{kind: kindText} // no data: NULL
 		case c.Masker == nil:
 			columns[i] = t.src.columns()[c.Source]
 		default:

@@ -33,14 +33,12 @@ const (
 
 // column mirrors pc_column.
 type column struct {
-	kind        kind
-	width       int32
-	room        int32
-	_           int32
-	data        unsafe.Pointer
-	ind         unsafe.Pointer // *int64
-	constant    unsafe.Pointer // *char
-	constantLen int64
+	kind  kind
+	width int32
+	room  int32
+	_     int32
+	data  unsafe.Pointer
+	ind   unsafe.Pointer // *int64
 }
 
 // block mirrors pc_block.
@@ -74,7 +72,7 @@ func (c *column) indicator(row int) int64 {
 
 // isNull tells whether the value of a fetched column is NULL.
 func (c *column) isNull(row int) bool {
-	return c.data == nil && c.constant == nil || c.data != nil && c.indicator(row) == nullInd
+	return c.data == nil || c.indicator(row) == nullInd
 }
 
 func (c *column) at(row int) unsafe.Pointer {
@@ -104,7 +102,6 @@ func Size(source unsafe.Pointer) int64 {
 		c := &columns[i]
 		switch {
 		case c.data == nil:
-			size += c.constantLen * int64(b.nrows)
 		case c.kind != kindText && c.kind != kindBytes:
 			size += int64(c.width) * int64(b.nrows)
 		case rows != nil:

@@ -246,13 +246,13 @@ func (d *decisions) forScan(id uint64, session *Session, dataSource string) (*he
 	return h, nil
 }
 
-// denial is a refusal as the person reads it. That of a table which is not
+// denial is a refusal as the person reads it; the shim adds which table it is. That of a table which is not
 // discoverable reads like that of a missing one and says nothing else.
 func denial(d *policy.Decision) *Error {
 	if !d.Discoverable {
 		return &Error{State: stateUndefinedTable, Message: "relation does not exist"}
 	}
-	e := &Error{State: stateDenied, Message: "permission denied for data source", Detail: d.Reason}
+	e := &Error{State: stateDenied, Message: "permission denied", Detail: d.Reason}
 	if d.Contact != "" {
 		e.Hint = "Ask " + strings.TrimSuffix(d.Contact, ".") + " for access."
 	}
