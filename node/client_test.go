@@ -20,43 +20,6 @@ func mustSeal(t *testing.T, key string) string {
 	return sealed
 }
 
-func TestServiceURLs(t *testing.T) {
-	for url, ok := range map[string]bool{
-		"https://portcullis.example:8443":    true,
-		"https://portcullis.example/under/":  true,
-		"http://127.0.0.1:8080":              true,
-		"http://127.8.9.1":                   true,
-		"http://[::1]:8080":                  true,
-		"http://localhost:8080":              true,
-		"unix:///run/portcullis.sock":        true,
-		"http://portcullis.example":          false,
-		"http://10.0.0.1:8080":               false,
-		"http://0.0.0.0:8080":                false,
-		"http://localhost.example":           false,
-		"http://127.0.0.1.example":           false,
-		"http://127.0.0.1@portcullis.test":   false,
-		"https://user:pw@portcullis.example": false,
-		"https://portcullis.example/?a=b":    false,
-		"https://":                           false,
-		"unix://host/path":                   false,
-		"unix:relative":                      false,
-		"file:///etc/passwd":                 false,
-		"portcullis.example":                 false,
-		"":                                   false,
-		"://":                                false,
-		"https://a b":                        false,
-		"HTTP://portcullis.example":          false,
-	} {
-		c, err := newClient(url, "", newMetrics())
-		if (err == nil) != ok {
-			t.Errorf("%q: %v", url, err)
-		}
-		if c != nil {
-			c.close()
-		}
-	}
-}
-
 func TestTLSMustVerify(t *testing.T) {
 	s := newFaultyService(t)
 	s.server.StartTLS()

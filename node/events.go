@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"time"
 )
@@ -53,8 +52,7 @@ func (s *session) readEvents(ctx context.Context, token string, heard func()) er
 	silence := time.AfterFunc(s.opts.Silence, func() { cancel(errSilent) })
 	defer silence.Stop()
 
-	path := "/v1/node/events"
-	resp, err := s.client.do(ctx, http.MethodGet, path+"?node="+url.QueryEscape(s.cfg.node), token, "", nil)
+	resp, err := s.client.stream(ctx, "/v1/node/events?node="+url.QueryEscape(s.cfg.node), token)
 	if err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"portcullis.dev/portcullis/internal/apiclient"
 )
 
 const (
@@ -104,7 +106,7 @@ func (s *session) check(ctx context.Context, role string) (verdict, error) {
 		return s.client.call(ctx, "/v1/node/login", token, map[string]string{"node": s.cfg.node, "role": role}, &answer)
 	}
 	err := s.authorised(ctx, ask)
-	if isStatus(err, 401) { // the token just expired or was withdrawn: once more with the next
+	if apiclient.IsStatus(err, 401) { // the token just expired or was withdrawn: once more with the next
 		err = s.authorised(ctx, ask)
 	}
 	if err != nil {

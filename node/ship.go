@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"portcullis.dev/portcullis/internal/apiclient"
 )
 
 // shipLimit bounds one batch: a slow sink may take its time, a dead one not for ever.
@@ -124,7 +126,7 @@ func (s *session) send(ctx context.Context, sp spool, records []record) error {
 		return nil
 	}
 	err := s.post(ctx, body.Bytes())
-	var answer *apiError
+	var answer *apiclient.Refusal
 	if !errors.As(err, &answer) || !isRefusal(answer.Status) {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"portcullis.dev/portcullis/internal/apiclient"
 	"portcullis.dev/portcullis/internal/seal"
 )
 
@@ -149,7 +150,7 @@ func (s *session) authorised(ctx context.Context, f func(token string) error) er
 		return err
 	}
 	err = f(token)
-	if isStatus(err, 401) {
+	if apiclient.IsStatus(err, 401) {
 		s.tokens.refused(token)
 	}
 	return err

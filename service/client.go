@@ -1,102 +1,74 @@
 package service
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"strings"
 	"time"
+
+	"portcullis.dev/portcullis/internal/apiclient"
+)
+
+const (
+	callLimit  = time.Minute
+	longAnswer = 256 << 20 // bytes of an answer
 )
 
 // Client calls a service with an API key.
 type Client struct {
-	base string
-	key  string
-	http *http.Client
+	key string
+	api *apiclient.Client
 }
 
-// NewClient makes a client for http://, https:// or unix:///path. caFile
-// names the CA of the service, "": the system's.
-func NewClient(rawURL, apiKey, caFile string) (*Client, error) {
-	t := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: 10 * time.Second}
-	base := strings.TrimRight(rawURL, "/")
-	if path, ok := strings.CutPrefix(rawURL, "unix://"); ok {
-		base = "http://localhost"
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		}
-	} else if u, err := url.Parse(rawURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("the service's URL %q must begin with http://, https:// or unix:///", rawURL)
+// NewClient makes a client for https://, http:// to loopback or unix:///path.
+// caFile names the CA of the service, "": the system's.
+func NewClient(address, apiKey, caFile string) (*Client, error) {
+	roots, err := apiclient.ReadRoots(caFile)
+	if err != nil {
+		return nil, err
 	}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, fmt.Errorf("CA file: %w", err)
-		}
-		t.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("CA file %s holds no certificate", caFile)
-		}
+	api, err := apiclient.New(address, apiclient.Options{Roots: roots, DialLimit: 10 * time.Second, Limit: callLimit})
+	if err != nil {
+		return nil, err
 	}
-	return &Client{base: base, key: apiKey, http: &http.Client{Transport: t, Timeout: time.Minute}}, nil
+	return &Client{key: apiKey, api: api}, nil
 }
 
 // Close closes idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.api.Close() }
 
 // Call sends body as JSON (nil: none) and reads the answer into reply. A
 // refusal is an *Error.
 func (c *Client) Call(ctx context.Context, method, path string, body, reply any) error {
-	var payload io.Reader
+	request := apiclient.Request{Method: method, Path: path, Credential: c.key, ContentType: "application/json"}
 	if body != nil {
-		raw, err := json.Marshal(body)
-		if err != nil {
+		var err error
+		if request.Body, err = json.Marshal(body); err != nil {
 			return err
 		}
-		payload = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, payload)
+	status, answer, err := c.api.Send(ctx, request, longAnswer)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.key)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("call the policy service: %w", err)
-	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(res.Body, 256<<20))
-	if err != nil {
-		return fmt.Errorf("read the policy service's answer: %w", err)
-	}
-	if res.StatusCode >= 300 {
-		return refusal(res.StatusCode, raw)
+	if status >= http.StatusMultipleChoices {
+		return refusal(status, answer)
 	}
 	if reply == nil {
 		return nil
 	}
-	return json.Unmarshal(raw, reply)
+	if err := json.Unmarshal(answer, reply); err != nil {
+		return fmt.Errorf("the policy service's answer to %s cannot be read: %w", path, err)
+	}
+	return nil
 }
 
-func refusal(status int, raw []byte) error {
-	var body struct {
-		Error *Error `json:"error"`
-	}
-	if err := json.Unmarshal(raw, &body); err != nil || body.Error == nil {
+func refusal(status int, answer []byte) error {
+	r := apiclient.ReadRefusal(status, answer)
+	if r.Message == "" {
 		return errors.New("the policy service answered " + http.StatusText(status))
 	}
-	body.Error.Status = status
-	return body.Error
+	return &Error{Status: status, Code: r.Code, Message: r.Message, Field: r.Field, Hint: r.Hint}
 }

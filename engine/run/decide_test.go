@@ -296,31 +296,14 @@ func TestDecisionsServeOnlyWhomTheyWereMadeFor(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func TestPolicyServiceURLs(t *testing.T) {
-	s, err := newService("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for url, good := range map[string]bool{
-		"https://policy.example.com":      true,
-		"https://policy.example.com/base": true,
-		"http://127.0.0.1:8080":           true,
-		"http://[::1]:8080":               true,
-		"http://localhost:8080":           true,
-		"unix:///run/portcullis.sock":     true,
-		"http://policy.example.com":       false,
-		"http://10.0.0.1":                 false,
-		"http://localhost.example.com":    false,
-		"https://user:pw@host":            false,
-		"https://host/?x=1":               false,
-		"ftp://host":                      false,
-		"unix://relative/path":            false,
-		"https://":                        false,
-		"":                                false,
-		"\x00":                            false,
-	} {
-		if _, err := s.base(url); (err == nil) != good {
-			t.Errorf("%q: %v", url, err)
+func TestUnusableServiceURLs(t *testing.T) {
+	e := newTestEngine(t, nil)
+	s, _ := answering(t, decisionsOf)
+	for _, url := range []string{"http://policy.example.com", "https://user:pw@host", "\x00"} {
+		s.ServiceURL = url
+		_, err := decideAll(t, e, s, dsOne)
+		if got := AsError(err); err == nil || got.State != stateSystem || got.Detail == "" || !strings.Contains(got.Hint, "immutasys.configure()") || strings.Contains(got.Detail, "pw") {
+			t.Errorf("%q: %+v", url, got)
 		}
 	}
 }

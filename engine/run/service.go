@@ -1,21 +1,17 @@
 package run
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"portcullis.dev/portcullis/internal/apiclient"
 )
 
 const (
@@ -24,121 +20,60 @@ const (
 	maxAnswer      = 16 << 20         // bytes of one answer
 )
 
-// service talks to the policy service.
+// service talks to the policy service, wherever the session was told it is.
 type service struct {
-	client *http.Client
+	roots *x509.CertPool
 
-	mu     sync.Mutex
-	socket string // path of the service's Unix socket, for the dialer
+	mu      sync.Mutex
+	address string // of the client
+	client  *apiclient.Client
 }
 
 func newService(caFile string) (*service, error) {
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, &Error{
-				State:   stateSystem,
-				Message: "could not read the CA certificates of the policy service",
-				Detail:  err.Error(),
-				Hint:    "Set portcullis.service_ca_file to a PEM file that the server can read.",
-			}
-		}
-		tlsConfig.RootCAs = x509.NewCertPool()
-		if !tlsConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, &Error{
-				State:   stateSystem,
-				Message: fmt.Sprintf("the file %q holds no CA certificate", caFile),
-				Hint:    "Set portcullis.service_ca_file to a PEM file.",
-			}
+	roots, err := apiclient.ReadRoots(caFile)
+	if err != nil {
+		return nil, &Error{
+			State:   stateSystem,
+			Message: "could not read the CA certificates of the policy service",
+			Detail:  err.Error(),
+			Hint:    "Set portcullis.service_ca_file to a PEM file that the server can read.",
 		}
 	}
-	s := &service{}
-	dialer := &net.Dialer{Resolver: &net.Resolver{PreferGo: true}}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if path := s.socketPath(); path != "" && strings.HasPrefix(address, unixHost+":") {
-				return dialer.DialContext(ctx, "unix", path)
-			}
-			return dialer.DialContext(ctx, network, address)
-		},
-		TLSClientConfig:        tlsConfig,
-		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1 is enough and smaller
-		MaxIdleConns:           2,
-		IdleConnTimeout:        serviceIdle,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-	s.client = &http.Client{
-		Transport: transport,
-		Timeout:   serviceTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return errors.New("the policy service must not redirect")
-		},
-	}
-	return s, nil
+	return &service{roots: roots}, nil
 }
 
-func (s *service) close() { s.client.CloseIdleConnections() }
-
-// unixHost stands for the service's socket in URLs: no name server knows it.
-const unixHost = "portcullis.invalid"
-
-func (s *service) socketPath() string {
+func (s *service) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.socket
+	if s.client != nil {
+		s.client.Close()
+	}
 }
 
-// base turns the configured URL into the one that requests start with. A
-// token only ever travels over TLS or inside the machine.
-func (s *service) base(configured string) (*url.URL, error) {
-	refuse := func(why string) error {
-		return &Error{
+// at returns the client of an address; the one of an older address goes.
+func (s *service) at(address string) (*apiclient.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil && s.address == address {
+		return s.client, nil
+	}
+	client, err := apiclient.New(address, apiclient.Options{
+		Roots: s.roots, Limit: serviceTimeout, Idle: serviceIdle, IdlePerHost: 2,
+		Resolver: &net.Resolver{PreferGo: true}, // the C library's would hold threads of a backend
+	})
+	if err != nil {
+		return nil, &Error{
 			State:   stateSystem,
-			Message: "the URL of the policy service cannot be used: " + why,
+			Message: "the URL of the policy service cannot be used",
+			Detail:  err.Error(),
 			Hint:    "Set an https:// URL, http:// to a loopback address, or unix:///path/of/socket with immutasys.configure().",
 		}
 	}
-	u, err := url.Parse(configured)
-	if err != nil {
-		return nil, refuse("it is no URL")
+	if s.client != nil {
+		s.client.Close()
 	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, refuse("it must hold neither a user nor a query")
-	}
-	switch u.Scheme {
-	case "unix":
-		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
-			return nil, refuse("the socket's path must be absolute")
-		}
-		s.mu.Lock()
-		if s.socket != u.Path {
-			s.client.CloseIdleConnections()
-			s.socket = u.Path
-		}
-		s.mu.Unlock()
-		return &url.URL{Scheme: "http", Host: unixHost}, nil
-	case "http":
-		if !loopback(u.Hostname()) {
-			return nil, refuse("plain http reaches only this machine")
-		}
-	case "https":
-		if u.Hostname() == "" {
-			return nil, refuse("it names no host")
-		}
-	default:
-		return nil, refuse(fmt.Sprintf("unknown scheme %q", u.Scheme))
-	}
-	u.Path = strings.TrimSuffix(u.Path, "/")
-	return u, nil
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	s.address, s.client = address, client
+	return client, nil
 }
 
 // reachable says why the service cannot be asked at all, without asking it.
@@ -165,54 +100,42 @@ func (s *service) call(ctx context.Context, session *Session, method, path strin
 	if err := session.reachable(); err != nil {
 		return 0, nil, err
 	}
-	base, err := s.base(session.ServiceURL)
+	client, err := s.at(session.ServiceURL)
 	if err != nil {
 		return 0, nil, err
 	}
-	rest, err := url.Parse(path)
-	if err != nil || rest.IsAbs() || rest.Host != "" || !strings.HasPrefix(rest.Path, "/v1/") {
+	if !strings.HasPrefix(path, "/v1/") {
 		return 0, nil, &Error{State: "22023", Message: fmt.Sprintf("not a path of the policy service: %q", path), Hint: "Paths begin with /v1/."}
 	}
-	target := *base
-	target.Path, target.RawPath, target.RawQuery = base.Path+rest.Path, "", rest.RawQuery
-	request, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, &Error{State: "22023", Message: "not a request to the policy service", Detail: err.Error()}
-	}
-	request.Header.Set("Authorization", "Bearer "+session.Token)
-	request.Header.Set("Accept", "application/json")
+	request := apiclient.Request{Method: method, Path: path, Credential: session.Token, ContentType: "application/json"}
 	if len(body) > 0 {
-		request.Header.Set("Content-Type", "application/json")
+		request.Body = body
 	}
-	response, err := s.client.Do(request)
+	status, answer, err = client.Send(ctx, request, maxAnswer)
 	if err != nil {
-		return 0, nil, unreachable(ctx, err)
+		return 0, nil, unanswered(ctx, err)
 	}
-	defer response.Body.Close()
-	answer, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	if err != nil {
-		return 0, nil, unreachable(ctx, err)
-	}
-	if len(answer) > maxAnswer {
-		return 0, nil, unreadable(fmt.Sprintf("more than %d bytes", maxAnswer))
-	}
-	return response.StatusCode, answer, nil
+	return status, answer, nil
 }
 
-func unreachable(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+// unanswered is the error of a request without a whole answer.
+func unanswered(ctx context.Context, err error) error {
+	var unreachable *apiclient.Unreachable
+	var tooLong *apiclient.TooLong
+	switch {
+	case ctx.Err() != nil:
 		return canceled()
+	case errors.As(err, &tooLong):
+		return unreadable(err.Error())
+	case errors.As(err, &unreachable):
+		return &Error{
+			State:   stateSystem,
+			Message: "could not reach the policy service",
+			Detail:  unreachable.Cause.Error(),
+			Hint:    "Without its answer nothing is shown. An administrator looks at immutasys.status().",
+		}
 	}
-	var detail *url.Error
-	if errors.As(err, &detail) {
-		err = detail.Err // without the URL
-	}
-	return &Error{
-		State:   stateSystem,
-		Message: "could not reach the policy service",
-		Detail:  err.Error(),
-		Hint:    "Without its answer nothing is shown. An administrator looks at immutasys.status().",
-	}
+	return &Error{State: "22023", Message: "not a request to the policy service", Detail: err.Error()}
 }
 
 func unreadable(why string) error {
@@ -230,18 +153,15 @@ func canceled() error {
 
 // refused reads an error answer of the service.
 func refused(status int, answer []byte) error {
-	var body struct {
-		Error struct{ Code, Message, Field, Hint string } `json:"error"`
-	}
 	e := &Error{
 		State:   stateSystem,
 		Message: fmt.Sprintf("the policy service refused the request (HTTP status %d)", status),
 		Hint:    "An administrator looks at immutasys.status().",
 	}
-	if json.Unmarshal(answer, &body) == nil && body.Error.Message != "" {
-		e.Detail = body.Error.Message
-		if body.Error.Hint != "" {
-			e.Hint = body.Error.Hint
+	if r := apiclient.ReadRefusal(status, answer); r.Message != "" {
+		e.Detail = r.Message
+		if r.Hint != "" {
+			e.Hint = r.Hint
 		}
 	}
 	if status == http.StatusUnauthorized {
