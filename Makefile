@@ -23,7 +23,7 @@ raced := ./policy/... ./cache ./fdw ./node ./engine/run ./engine/mask ./internal
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## install what is missing (Debian packages, Go modules)
+deps: ## install what is missing (Debian packages, Go modules, servers for tests)
 	@scripts/deps.sh
 
 build: shim program ## build everything into build/

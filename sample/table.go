@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+
+	"portcullis.dev/portcullis/internal/npm"
 )
 
 // Table is one sample table: where its rows come from and what it is called.
@@ -15,7 +17,7 @@ import (
 // Numbered is set.
 type Table struct {
 	Name     string
-	Package  Package
+	Package  npm.Package
 	File     string
 	Numbered bool
 	DDL      string // column list, in the SQL of the source that holds it
@@ -78,7 +80,7 @@ func (t Table) Read(ctx context.Context, folder string, yield func([]string) err
 		return err
 	}
 	number := 0
-	return open(archive, t.File, func(r io.Reader) error {
+	return npm.Open(archive, t.File, func(r io.Reader) error {
 		return t.rows(r, t.fields, func(row []string) error {
 			for i := range row {
 				if row[i] == t.null {

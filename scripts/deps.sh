@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 packages=(
 	ca-certificates gcc libc6-dev make
 	unixodbc unixodbc-dev odbcinst odbc-postgresql odbc-mariadb libsqliteodbc
-	postgresql-15 postgresql-client-15 postgresql-server-dev-15 libkrb5-dev
+	postgresql-15 postgresql-client-15 postgresql-server-dev-15 libkrb5-dev pgbouncer
 	mariadb-server mariadb-client sqlite3
 	valgrind gdb
 )
@@ -79,3 +79,5 @@ for driver in "PostgreSQL Unicode" "MariaDB Unicode" SQLite3; do
 	odbcinst -q -d -n "$driver" >/dev/null || fail "unixODBC does not know the driver '$driver'; reinstall its Debian package"
 done
 go mod download
+# PostgreSQL servers of the other major versions, for the tests.
+go run ./scripts/pgservers

@@ -60,8 +60,10 @@ func (e *Env) StartMariaDB(ctx context.Context, o MariaDBOptions) (*MariaDB, err
 		Host: Loopback, User: "root", Socket: filepath.Join(dir, "sock"), Log: filepath.Join(e.Dir, o.Name+".log"),
 		env: e, name: o.Name, dir: dir, as: as,
 	}
-	if err := as.mkdir(dir); err != nil {
-		return nil, err
+	for _, d := range []string{dir, m.temp()} {
+		if err := as.mkdir(d); err != nil {
+			return nil, err
+		}
 	}
 	if err := m.install(ctx); err != nil {
 		return nil, err
@@ -76,12 +78,16 @@ func (e *Env) StartMariaDB(ctx context.Context, o MariaDBOptions) (*MariaDB, err
 // smallServer keeps the files and buffers of a sample server small.
 var smallServer = []string{"--innodb-log-file-size=16M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"}
 
+// temp is a folder of the server's own: at its start MariaDB removes whatever
+// looks like a temporary table there, those of other servers too.
+func (m *MariaDB) temp() string { return filepath.Join(m.dir, "tmp") }
+
 func (m *MariaDB) install(ctx context.Context) error {
 	program, err := systemProgram("mariadb-install-db")
 	if err != nil {
 		return err
 	}
-	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"),
+	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"), "--tmpdir=" + m.temp(),
 		"--auth-root-authentication-method=normal", "--skip-test-db"}, smallServer...)
 	return run(m.as.command(ctx, m.dir, program, args...))
 }
@@ -106,7 +112,7 @@ func (m *MariaDB) startup(ctx context.Context, extra []string) error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"), "--port=" + strconv.Itoa(m.Port),
+	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"), "--tmpdir=" + m.temp(), "--port=" + strconv.Itoa(m.Port),
 		"--bind-address=" + m.Host, "--socket=" + m.Socket, "--pid-file=" + filepath.Join(m.dir, "pid"),
 		"--character-set-server=utf8mb4", "--skip-name-resolve", "--local-infile=1"}, smallServer...)
 	proc, err := m.env.start(m.as.command(context.Background(), m.dir, program, append(args, extra...)...), m.name, syscall.SIGTERM)

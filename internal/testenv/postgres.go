@@ -38,6 +38,7 @@ type Postgres struct {
 	Password string
 	DataDir  string
 	Log      string // path
+	CA       string // PEM file that vouches for the instance, where it has TLS
 
 	env  *Env
 	name string
@@ -65,6 +66,18 @@ func (e *Env) StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, 
 	if err != nil {
 		return nil, err
 	}
+	if o.Preload != "" && !fileExists(filepath.Join(tree.Lib, o.Preload+".so")) {
+		return nil, fmt.Errorf("%s.so is not in %s: run make build", o.Preload, tree.Lib)
+	}
+	p, err := e.makeCluster(ctx, tree, o)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.startOnFreePort(ctx, o.Port)
+}
+
+// makeCluster makes a cluster with the programs of a tree; Stop of the Env stops it.
+func (e *Env) makeCluster(ctx context.Context, tree Tree, o PostgresOptions) (*Postgres, error) {
 	as, err := serverAccount("postgres")
 	if err != nil {
 		return nil, err
@@ -74,9 +87,6 @@ func (e *Env) StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, 
 		DataDir: filepath.Join(e.Dir, o.Name), Log: filepath.Join(e.Dir, o.Name+".log"),
 		env: e, name: o.Name, as: as, wrap: o.Wrap,
 	}
-	if o.Preload != "" && !fileExists(filepath.Join(tree.Lib, o.Preload+".so")) {
-		return nil, fmt.Errorf("%s.so is not in %s: run make build", o.Preload, tree.Lib)
-	}
 	if err := p.initdb(ctx); err != nil {
 		return nil, err
 	}
@@ -84,7 +94,7 @@ func (e *Env) StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, 
 		return nil, err
 	}
 	e.onStop(p.Stop)
-	return p, p.startOnFreePort(ctx, o.Port)
+	return p, nil
 }
 
 func (p *Postgres) initdb(ctx context.Context) error {

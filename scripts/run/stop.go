@@ -28,5 +28,10 @@ func clean(l layout) error {
 	if _, any, err := l.running(); err != nil || any {
 		return fmt.Errorf("servers of make run are there: make stop first (%v)", err)
 	}
-	return os.RemoveAll(testenv.OutsideFolder(l.root, "tree"))
+	for _, what := range []string{"tree", "servers"} {
+		if err := os.RemoveAll(testenv.OutsideFolder(l.root, what)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
