@@ -1,0 +1,115 @@
+package mapping
+
+import "strings"
+
+// ours are the beginnings, after the prefix, of roles that hold grants or roles.
+var ours = []string{"owner", "set_", "sch_", "db_", "role_"}
+
+// admit refuses what can be nobody's account, and names the role that is made
+// where none is there.
+func (r *resolver) admit(c candidate) (candidate, bool) {
+	refuse := func(code, format string, args ...any) (candidate, bool) {
+		r.refuse(c.person, c.account, code, format, args...)
+		return c, false
+	}
+	switch c.kind {
+	case KindRole, KindIAMUser, KindIAMRole, KindIdentityCenter:
+	default:
+		return refuse(CodeBadKind, "kind %q is none of role, iam_user, iam_role and identity_center", c.kind)
+	}
+	if wrong := validName(c.role); wrong != "" {
+		return refuse(CodeInvalid, "the name of the account %s", wrong)
+	}
+	if why := r.reservedName(c.role); why != "" {
+		return refuse(CodeReserved, "%s", why)
+	}
+	role, there := r.roles[c.role]
+	if !there {
+		return r.made(c)
+	}
+	switch {
+	case role.Superuser:
+		return refuse(CodeSuperuser, "%s is a superuser: no GRANT limits it, so it can be nobody's account", c.role)
+	case !role.Login:
+		return refuse(CodeNoLogin, "%s is a role without LOGIN: its members would get what the person may", c.role)
+	}
+	return c, true
+}
+
+// reservedName says why a name may be nobody's account, "" if it may.
+func (r *resolver) reservedName(name string) string {
+	switch {
+	case name == r.in.SystemAccount:
+		return name + " is the account of the service itself"
+	case strings.HasPrefix(name, "pg_"):
+		return "names that begin with pg_ are PostgreSQL's own"
+	case name == "public", name == "none", name == "current_user", name == "session_user", name == "current_role":
+		return name + " is a keyword where roles are named"
+	case name == "rdsadmin", strings.HasPrefix(name, "rds_"):
+		return "names that begin with rds_, and rdsadmin, are Amazon's own"
+	}
+	if r.in.Prefix != "" && strings.HasPrefix(name, r.in.Prefix) {
+		return "names that begin with " + r.in.Prefix + " are the service's own: they hold grants, or were made for somebody else"
+	}
+	return ""
+}
+
+// made is the role that the service makes for a person who has none: always
+// one with the prefix, so that no name of the identity provider can become a
+// role that means something else on the instance.
+func (r *resolver) made(c candidate) (candidate, bool) {
+	near := ""
+	if other, ok := r.folded[strings.ToLower(c.role)]; ok && other != c.role {
+		near = "; there is " + other + ", and names are case-sensitive"
+	}
+	if !r.cfg.MakeRoles || c.kind != KindRole {
+		r.refuse(c.person, c.account, CodeNoRole, "there is no role %s on the instance%s", c.role, near)
+		return c, false
+	}
+	name := r.in.Prefix + c.role
+	if wrong := validName(name); wrong != "" {
+		r.refuse(c.person, c.account, CodeInvalid, "the name of the role to be made, %s, %s", name, wrong)
+		return c, false
+	}
+	for _, start := range ours {
+		if strings.HasPrefix(c.role, start) {
+			r.refuse(c.person, c.account, CodeReserved, "a role %s would be taken for one that holds grants", name)
+			return c, false
+		}
+	}
+	if role, there := r.roles[name]; there && (role.Superuser || !role.Login) {
+		r.refuse(c.person, c.account, CodeReserved, "%s is there, but is not an account of a person", name)
+		return c, false
+	}
+	c.role, c.makes = name, true
+	if near != "" {
+		r.warn(c, CodeCaseDiffers, "a role of this person's own is made%s", near)
+	}
+	return c, true
+}
+
+// warnOf tells, in the words of the risk, what an account reaches beside the policies.
+func (r *resolver) warnOf(c candidate, role Role) {
+	if role.BypassRLS {
+		r.warn(c, CodeBypassRLS, "%s has BYPASSRLS: row policies do not apply, so it reads every row of each table that it may read", c.role)
+	}
+	if role.CreateRole {
+		r.warn(c, CodeCreateRole, "%s has CREATEROLE: it can give itself what others may%s", c.role,
+			", up to PostgreSQL 15 even the operating system's files and programs")
+	}
+	if role.Owner {
+		r.warn(c, CodeOwner, "%s owns tables under enforcement: an owner gives itself and others whatever it likes there", c.role)
+	}
+	if role.Members > 0 {
+		r.warn(c, CodeHasMembers, "%d other roles are members of %s: they all reach what this person may, and are not in the policies", role.Members, c.role)
+	}
+}
+
+func (r *resolver) warnOfKind(c candidate) {
+	switch c.kind {
+	case KindIAMRole:
+		r.warn(c, CodeIAMRole, "everybody who may assume the IAM role %s logs in as this person and reaches what the person may; only its trust policy keeps it to one", c.account)
+	case KindIdentityCenter:
+		r.warn(c, CodeIdentity, "everybody whose permission set allows rds-db:connect as %s reaches what this person may; let the permission set name the database user by ${aws:PrincipalTag/…}", c.role)
+	}
+}
