@@ -99,8 +99,10 @@ func (s *session) shipBatch(ctx context.Context, sp spool, at place) (place, err
 	if err := s.send(ctx, sp, b.records); err != nil {
 		return at, err
 	}
+	// Without the place a later daemon repeats records, which is harmless. The
+	// worker is told all the same: where the disk is full, that makes room.
 	if err := sp.keep(b.next); err != nil {
-		return at, err
+		s.fail("audit", err)
 	}
 	s.control.shipped(b.next)
 	return b.next, nil

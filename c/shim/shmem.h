@@ -110,7 +110,7 @@ typedef struct pc_shared
 	uint64		ring_head;		/* guarded by ring_lock */
 	pg_atomic_uint64 ring_synced;	/* durable up to here, and free for reuse */
 	ConditionVariable ring_moved;
-	pg_atomic_uint32 spool_failed;
+	pg_atomic_uint32 spool_failed;	/* errno, 0: it can be written */
 	char		spool_error[PC_ERROR_MAX];	/* guarded by ring_lock */
 	pg_atomic_uint64 spool_bytes;	/* on disk, not yet removed */
 	pg_atomic_uint64 spool_segment; /* being written, and up to where it is synced */
@@ -158,14 +158,14 @@ typedef struct pc_ring_record
 /*
  * Puts one line of JSON into the ring; answers the position to wait for.
  * Waits for room.  Raises 58030 where the spool cannot be written, 53100
- * where it is full, 53400 where the role has used up its quota.
+ * where it or its disk is full, 53400 where the role has used up its quota.
  */
 extern uint64 pc_spool_append(const char *record, Oid role);
 
 /* The same without waiting, raising or asking for the quota; false: there was no room. */
 extern bool pc_spool_append_nowait(const char *record, Oid role);
 
-/* Waits until everything up to the position is on disk; raises 58030 where that fails. */
+/* Waits until everything up to the position is on disk; raises 58030 or 53100 where that fails. */
 extern void pc_spool_wait(uint64 position);
 
 extern void pc_ring_read(uint64 position, void *to, size_t length);

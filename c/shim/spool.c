@@ -20,10 +20,18 @@ static void
 refuse_unwritable(void)
 {
 	char		why[PC_ERROR_MAX];
+	uint32		error = pg_atomic_read_u32(&pc_shm->spool_failed);
 
 	LWLockAcquire(pc_shm->ring_lock, LW_SHARED);
 	strlcpy(why, pc_shm->spool_error, sizeof(why));
 	LWLockRelease(pc_shm->ring_lock);
+	if (error == ENOSPC || error == EDQUOT)
+		ereport(ERROR,
+				(errcode(ERRCODE_DISK_FULL),
+				 errmsg("the audit record of this statement could not be stored"),
+				 errdetail("There is no space left for the audit spool of this server."),
+				 errdetail_log("%s", why),
+				 errhint("An administrator makes room, or makes the policy service reachable, which takes the records away.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_IO_ERROR),
 			 errmsg("the audit record of this statement could not be stored"),

@@ -30,6 +30,7 @@
 #define BATCH_BYTES		(1024 * 1024)
 #define CHAIN_BYTES		PG_SHA256_DIGEST_LENGTH
 #define CHAIN_LABEL		"portcullis audit chain"
+#define HEAD_LENGTH		(20 + 1 + 20 + 1 + 2 * CHAIN_BYTES + 1)	/* "segment sequence chain", line feed */
 
 /* What a group of neighbouring lines of one quota slot takes, until it is shipped. */
 typedef struct Chunk
@@ -160,6 +161,57 @@ compose_line(StringInfo out, Place *at, const char *record, size_t length)
 	appendStringInfo(out, "%s%s ", number, hex);
 	appendBinaryStringInfo(out, record, length);
 	appendStringInfoChar(out, '\n');
+}
+
+/*
+ * The chain's end, for when the segment that holds its last line is removed
+ * to make room (retire_shipped).  The file has its size from the first day, so
+ * that writing it needs no space, and is smaller than what a disk writes at once.
+ */
+static const char *
+head_path(void)
+{
+	static char path[MAXPGPATH + 32];
+
+	snprintf(path, sizeof(path), "%s/chain.head", pc_spool_directory());
+	return path;
+}
+
+static bool
+write_head(uint64 segment, const Place *at)
+{
+	char		line[HEAD_LENGTH + 1];
+	char		hex[2 * CHAIN_BYTES + 1];
+	int			fd = BasicOpenFile(head_path(), O_WRONLY | O_CREAT | PG_BINARY);
+	bool		ok;
+
+	hex_encode((const char *) at->chain, CHAIN_BYTES, hex);
+	hex[2 * CHAIN_BYTES] = '\0';
+	snprintf(line, sizeof(line), "%020llu %020llu %s\n", (unsigned long long) segment, (unsigned long long) at->seq, hex);
+	ok = fd >= 0 && pg_pwrite(fd, line, HEAD_LENGTH, 0) == HEAD_LENGTH && pg_fdatasync(fd) == 0;
+	if (!ok)
+		ereport(LOG, (errcode_for_file_access(), errmsg("could not write \"%s\": %m", head_path())));
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static bool
+read_head(uint64 *segment, Place *at)
+{
+	char		line[HEAD_LENGTH + 1] = {0};
+	int			fd = BasicOpenFile(head_path(), O_RDONLY | PG_BINARY);
+	bool		ok = fd >= 0 && read(fd, line, HEAD_LENGTH) == HEAD_LENGTH &&
+		strspn(line + 42, "0123456789abcdef") == 2 * CHAIN_BYTES;
+
+	if (fd >= 0)
+		close(fd);
+	if (!ok)
+		return false;
+	*segment = strtoull(line, NULL, 10);
+	at->seq = strtoull(line + 21, NULL, 10);
+	hex_decode(line + 42, 2 * CHAIN_BYTES, (char *) at->chain);
+	return true;
 }
 
 /* ---- quotas ------------------------------------------------------------ */
@@ -326,6 +378,23 @@ newest_segment(uint64 *bytes)
 	return newest;
 }
 
+/* Where the segments do not reach as far as the kept end of the chain, that counts; answers its segment. */
+static uint64
+continue_from_head(void)
+{
+	Place		head;
+	uint64		segment;
+
+	if (!read_head(&segment, &head))
+	{
+		(void) write_head(0, &place);
+		return 0;
+	}
+	if (head.seq > place.seq)
+		place = head;
+	return segment;
+}
+
 void
 pc_spoolfile_recover(void)
 {
@@ -349,6 +418,7 @@ pc_spoolfile_recover(void)
 		cut_tail(path, good, st.st_size);
 		bytes -= st.st_size - good;
 	}
+	newest = Max(newest, continue_from_head());
 	recount_quotas();
 	segment_number = newest;
 	segment_end = 0;
@@ -370,7 +440,7 @@ tell_failure(const char *what, int error)
 	LWLockAcquire(pc_shm->ring_lock, LW_EXCLUSIVE);
 	strlcpy(pc_shm->spool_error, why, sizeof(pc_shm->spool_error));
 	LWLockRelease(pc_shm->ring_lock);
-	if (pg_atomic_exchange_u32(&pc_shm->spool_failed, 1) == 0)
+	if (pg_atomic_exchange_u32(&pc_shm->spool_failed, error != 0 ? error : EIO) == 0)
 		ereport(LOG,
 				(errcode(ERRCODE_IO_ERROR),
 				 errmsg("portcullis refuses statements: %s", why),
@@ -378,14 +448,50 @@ tell_failure(const char *what, int error)
 	ConditionVariableBroadcast(&pc_shm->ring_moved);
 }
 
-/* After a failed write or sync nothing is known of the file's end: it is never written again. */
+/*
+ * After a failed write or sync nothing is known of the file's end: it is
+ * never written again.  One that holds nothing goes, for another is tried each second.
+ */
 static void
 abandon_segment(void)
 {
-	if (ftruncate(segment_fd, segment_end) != 0)
+	if (segment_end == 0)
+	{
+		(void) unlink(segment_path(segment_number));
+		segment_number--;
+	}
+	else if (ftruncate(segment_fd, segment_end) != 0)
 		ereport(LOG, (errmsg("could not truncate \"%s\": %m", segment_path(segment_number))));
 	close(segment_fd);
 	segment_fd = -1;
+}
+
+static bool
+all_shipped(void)
+{
+	return pg_atomic_read_u64(&pc_shm->shipped_segment) == pg_atomic_read_u64(&pc_shm->spool_segment) &&
+		pg_atomic_read_u64(&pc_shm->shipped_offset) == pg_atomic_read_u64(&pc_shm->spool_offset);
+}
+
+/*
+ * Makes room where there is none: the last segment otherwise stays, for its
+ * last line says where the chain goes on.  Has it freed anything?
+ */
+static bool
+retire_shipped(void)
+{
+	struct stat st;
+
+	if (!all_shipped() || stat(segment_path(segment_number), &st) != 0 || st.st_size == 0 ||
+		!write_head(segment_number, &place))
+		return false;
+	if (segment_fd >= 0)
+		close(segment_fd);
+	segment_fd = -1;
+	if (unlink(segment_path(segment_number)) != 0)
+		return false;
+	pg_atomic_fetch_sub_u64(&pc_shm->spool_bytes, st.st_size);
+	return true;
 }
 
 static bool
@@ -404,8 +510,10 @@ open_segment(void)
 		int			error = errno;
 
 		if (fd >= 0)
+		{
 			close(fd);
-		segment_number = fd >= 0 ? next : segment_number;
+			(void) unlink(segment_path(next));
+		}
 		tell_failure("could not create the audit spool segment", error);
 		return false;
 	}
@@ -535,8 +643,12 @@ pc_spoolfile_flush(void)
 		compose_batch(&lines, &to, head, &next);
 		if (!write_all(lines.data, lines.len) || pg_fdatasync(segment_fd) != 0)
 		{
-			tell_failure("could not write the audit spool segment", errno);
+			int			error = errno;
+
 			abandon_segment();
+			if (retire_shipped())
+				continue;
+			tell_failure("could not write the audit spool segment", error);
 			return false;
 		}
 		commit_batch(from, to, lines.len, &next);
@@ -564,6 +676,9 @@ pc_spoolfile_shipped(uint64 segment, uint64 offset)
 	release_chunks(segment, offset);
 	pg_atomic_write_u64(&pc_shm->shipped_segment, segment);
 	pg_atomic_write_u64(&pc_shm->shipped_offset, offset);
+	if (pg_atomic_read_u32(&pc_shm->spool_failed) != 0 ||
+		pg_atomic_read_u64(&pc_shm->spool_bytes) >= (uint64) pc_guc_audit_spool_mb * 1024 * 1024)
+		(void) retire_shipped();
 	if (segment <= removed_below)
 		return;
 	dir = AllocateDir(pc_spool_directory());
@@ -580,5 +695,5 @@ pc_spoolfile_shipped(uint64 segment, uint64 offset)
 			ereport(LOG, (errmsg("could not remove \"%s\": %m", segment_path(number))));
 	}
 	FreeDir(dir);
-	removed_below = segment;
+	removed_below = Min(segment, segment_number);	/* the last one had to stay */
 }

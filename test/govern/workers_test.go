@@ -123,6 +123,28 @@ func (n *node) pid(t *testing.T, name string) int {
 	return pid
 }
 
+// reconnect waits until the instance has ended all sessions and has a new
+// process in the place of one that was killed.
+func (n *node) reconnect(t *testing.T, name string, old int) {
+	t.Helper()
+	if err := world.Until(t.Context(), 20*time.Second, func() (bool, error) {
+		// Sessions of the moment before all are ended end too.
+		admin, err := pgx.Connect(t.Context(), n.As(n.User))
+		if err != nil {
+			return false, err
+		}
+		var now string
+		err = admin.QueryRow(t.Context(), "SELECT coalesce(value, '') FROM immutasys.status() WHERE name = $1", name).Scan(&now)
+		if err != nil || now == "" || now == strconv.Itoa(old) {
+			return false, errors.Join(err, admin.Close(t.Context()))
+		}
+		n.admin = admin
+		return true, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // waitForNew waits until a process was replaced and statements run again.
 func (n *node) waitForNew(t *testing.T, name string, old int) {
 	t.Helper()
@@ -167,22 +189,7 @@ func testWorkers(t *testing.T, n *node) {
 		if err := syscall.Kill(worker, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		if err := world.Until(t.Context(), 20*time.Second, func() (bool, error) {
-			// Sessions of the moment before all are ended end too.
-			admin, err := pgx.Connect(t.Context(), n.As(n.User))
-			if err != nil {
-				return false, err
-			}
-			var now string
-			err = admin.QueryRow(t.Context(), "SELECT coalesce(value, '') FROM immutasys.status() WHERE name = 'worker.pid'").Scan(&now)
-			if err != nil || now == "" || now == strconv.Itoa(worker) {
-				return false, errors.Join(err, admin.Close(t.Context()))
-			}
-			n.admin = admin
-			return true, nil
-		}); err != nil {
-			t.Fatal(err)
-		}
+		n.reconnect(t, "worker.pid", worker)
 		n.waitForNew(t, "worker.pid", worker)
 		wantGone(t, daemon)
 		testChain(t, n)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/service"
 	"portcullis.dev/portcullis/test/world"
 )
@@ -20,13 +21,15 @@ const rows = 20000
 // node is the installation that the tests of this package share.
 type node struct {
 	*world.World
-	admin *pgx.Conn
+	admin  *pgx.Conn
+	faults *testenv.DiskFaults // of the audit spool
 }
 
 // TestNode runs the tests one after the other: several change the whole node.
 func TestNode(t *testing.T) {
-	w := world.Start(t, world.Options{Settings: map[string]string{"log_statement": "all", "portcullis.login_check_timeout": "3s"}})
-	n := &node{World: w, admin: w.Login(t, w.User)}
+	faults := testenv.NewDiskFaults(t)
+	w := world.Start(t, world.Options{Settings: map[string]string{"log_statement": "all", "portcullis.login_check_timeout": "3s"}, Wrap: faults.Wrap()})
+	n := &node{World: w, admin: w.Login(t, w.User), faults: faults}
 	for _, s := range n.Sources {
 		if s.Kind != "pg" {
 			continue
@@ -49,6 +52,8 @@ func TestNode(t *testing.T) {
 		{"audit", testAudit},
 		{"chain", testChain},
 		{"spool", testSpoolFailure},
+		{"disk faults", testDiskFaults},
+		{"spool limits", testSpoolLimits},
 		{"mappings", testMappings},
 		{"admin", testAdmin},
 		{"workers", testWorkers},

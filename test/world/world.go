@@ -72,6 +72,7 @@ func (s *Source) Local() string { return "immuta." + s.Data }
 // Options change what Start makes.
 type Options struct {
 	Settings map[string]string // of the engine
+	Wrap     []string          // a program with arguments to run the engine under
 }
 
 const staffColumns = "(id %s PRIMARY KEY, name %s, dept %[2]s, salary %[1]s, ssn %[2]s, phone %[2]s, born date, note %[2]s)"
@@ -84,7 +85,7 @@ func Start(t testing.TB, o Options) *World {
 	w := &World{password: map[string]string{}}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		w.Engine, err = env.StartEngine(gctx, testenv.EngineOptions{Settings: o.Settings})
+		w.Engine, err = env.StartEngine(gctx, testenv.EngineOptions{Settings: o.Settings, Wrap: o.Wrap})
 		return err
 	})
 	g.Go(func() error { return w.startPostgres(gctx, env) })
