@@ -1,0 +1,2 @@
+BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
