@@ -120,7 +120,7 @@ func subscribed(q Question, ds *DataSource) (applied []PolicyRef, allowed bool, 
 		}
 	}
 	for _, p := range q.Policies {
-		if p.Kind != KindSubscription || !p.On.matches(ds) {
+		if p.Kind != KindSubscription || !p.On.Matches(ds) {
 			continue
 		}
 		ok, err := p.Who.Matches(q.Person)
@@ -193,7 +193,7 @@ func (q Question) filters(ds *DataSource) ([]*Predicate, []PolicyRef, error) {
 		default:
 			return nil, nil, fmt.Errorf("policy %q is of unknown kind %q", p.Name, p.Kind)
 		}
-		if !p.On.matches(ds) {
+		if !p.On.Matches(ds) {
 			continue
 		}
 		out, err := q.excepted(p)
@@ -257,7 +257,7 @@ func (q Question) maskPolicy(ds *DataSource, col TaggedColumn) *Policy {
 	bestDepth := 0
 	for i := range q.Policies {
 		p := &q.Policies[i]
-		if p.Kind != KindMask || !p.On.matches(ds) {
+		if p.Kind != KindMask || !p.On.Matches(ds) {
 			continue
 		}
 		depth := p.Columns.depth(col)

@@ -105,8 +105,18 @@ type TaggedColumn struct {
 type Subscription struct {
 	DataSource string // id
 	Person     PersonID
+	Access     Access
 	Expires    time.Time // zero: never
 }
+
+// Access is what a subscription gives on a table of a PostgreSQL connection.
+// Data sources are only ever read: there both mean the same.
+type Access string
+
+const (
+	AccessRead  Access = "read"
+	AccessWrite Access = "write"
+)
 
 // Kind of a policy.
 type Kind string
@@ -126,8 +136,9 @@ type Policy struct {
 	Order   int64 // age: smaller is older
 	On      Target
 
-	Who    *Who // subscription: whom it subscribes
-	Except *Who // mask, filter: whom it does not apply to
+	Who    *Who   // subscription: whom it subscribes
+	Access Access // subscription: what it gives on tables of connections
+	Except *Who   // mask, filter: whom it does not apply to
 
 	Columns ColumnChoice // mask
 	Mask    Mask         // mask
@@ -149,7 +160,8 @@ type ColumnChoice struct {
 	Tags  []string `json:"tags,omitempty"` // a tag includes those below it: PII includes PII.Email
 }
 
-func (t Target) matches(ds *DataSource) bool {
+// Matches reports whether the target chooses the data source.
+func (t Target) Matches(ds *DataSource) bool {
 	if t.All {
 		return true
 	}

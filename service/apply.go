@@ -123,6 +123,9 @@ func (s *Store) sections(state State) []section {
 	all = append(all, sectionOf(personKind(), state.People)...)
 	all = append(all, sectionOf(sourceKind(), state.Sources)...)
 	all = append(all, sectionOf(dataSourceKind(), state.DataSources)...)
+	all = append(all, sectionOf(connectionKind(), state.Connections)...)
+	all = append(all, sectionOf(objectSettingsKind(), state.ConnectionObjects)...)
+	all = append(all, sectionOf(mappedAccountKind(), state.ConnectionAccounts)...)
 	all = append(all, sectionOf(policyKind(), state.Policies)...)
 	all = append(all, sectionOf(subscriptionKind(), state.Subscriptions)...)
 	return append(all, sectionOf(s.accountKind(), state.Accounts)...)
@@ -176,6 +179,9 @@ func (s *Store) State(ctx context.Context) (State, error) {
 	st.Policies, err = listAll(ctx, s, policyKind(), err)
 	st.Subscriptions, err = listAll(ctx, s, subscriptionKind(), err)
 	st.Accounts, err = listAll(ctx, s, s.accountKind(), err)
+	st.Connections, err = listAll(ctx, s, connectionKind(), err)
+	st.ConnectionObjects, err = listAll(ctx, s, objectSettingsKind(), err)
+	st.ConnectionAccounts, err = listAll(ctx, s, mappedAccountKind(), err)
 	return st, err
 }
 

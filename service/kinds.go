@@ -81,6 +81,8 @@ func hasSecret(v any) bool {
 		return r.Password != nil
 	case *Account:
 		return r.Password != nil
+	case *Connection:
+		return r.Password != nil || r.Setup != nil
 	}
 	return false
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"encoding/json"
 	"net/http"
+	"path"
 	"reflect"
 	"strconv"
 	"strings"
@@ -120,8 +121,12 @@ func (d *document) schema(t reflect.Type) map[string]any {
 
 func (d *document) reference(t reflect.Type) map[string]any {
 	name := strings.ToUpper(t.Name()[:1]) + t.Name()[1:]
-	if strings.HasSuffix(t.PkgPath(), "/policy") {
+	switch pkg := path.Base(t.PkgPath()); pkg {
+	case "service":
+	case "policy":
 		name = "Model" + name
+	default:
+		name = strings.ToUpper(pkg[:1]) + pkg[1:] + name
 	}
 	ref := map[string]any{"$ref": "#/components/schemas/" + name}
 	if _, known := d.schemas[name]; known {

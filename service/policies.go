@@ -61,6 +61,12 @@ func normalizeSubscriptionPolicy(p *Policy) error {
 	if err := p.Who.Validate(); err != nil {
 		return invalid("who", "%v", err)
 	}
+	if p.Access == "" {
+		p.Access = policy.AccessRead
+	}
+	if err := checkAccess(p.Access); err != nil {
+		return err
+	}
 	return unused(map[string]bool{"except": p.Except != nil, "columns": p.Columns != nil, "mask": p.Mask != nil, "final": p.Final, "filter": p.Filter != ""}, p.Kind)
 }
 
@@ -80,7 +86,7 @@ func normalizeMaskPolicy(p *Policy) error {
 	if err := checkMaskKind(p.Mask); err != nil {
 		return err
 	}
-	return unused(map[string]bool{"who": p.Who != nil, "filter": p.Filter != ""}, p.Kind)
+	return unused(map[string]bool{"who": p.Who != nil, "access": p.Access != "", "filter": p.Filter != ""}, p.Kind)
 }
 
 // checkMaskKind checks the mask by itself, on a type that suits its kind.
@@ -119,7 +125,7 @@ func normalizeFilterPolicy(p *Policy) error {
 	if _, err := parse.Condition(p.Filter); err != nil {
 		return filterError(err)
 	}
-	return unused(map[string]bool{"who": p.Who != nil, "columns": p.Columns != nil, "mask": p.Mask != nil, "final": p.Final}, p.Kind)
+	return unused(map[string]bool{"who": p.Who != nil, "access": p.Access != "", "columns": p.Columns != nil, "mask": p.Mask != nil, "final": p.Final}, p.Kind)
 }
 
 func filterError(err error) error {
@@ -162,6 +168,9 @@ func listPolicies(ctx context.Context, q querier, key []string) ([]Policy, error
 		}
 		err = json.Unmarshal(body, &p)
 		p.ID, p.Version = id, version
+		if p.Kind == policy.KindSubscription && p.Access == "" {
+			p.Access = policy.AccessRead // stored before there was a choice
+		}
 		return p, err
 	})
 }
@@ -202,7 +211,15 @@ func checkAgainstData(ctx context.Context, c *change, p *Policy) error {
 	for i, name := range p.On.DataSources {
 		ds := byName[name]
 		if ds == nil {
-			return invalid(indexed("on.data_sources", i), "there is no data source %q", name)
+			// A table of a connection may be named before it is seen.
+			known, err := connectionOf(ctx, c, name)
+			if err != nil {
+				return err
+			}
+			if known == "" {
+				return invalid(indexed("on.data_sources", i), "there is no data source %q", name)
+			}
+			continue
 		}
 		if err := checkOnDataSource(p, ds); err != nil {
 			return err

@@ -80,6 +80,7 @@ type Policy struct {
 	Description string               `json:"description,omitempty"`
 	On          policy.Target        `json:"on"`
 	Who         *policy.Who          `json:"who,omitempty"`     // subscription
+	Access      policy.Access        `json:"access,omitempty"`  // subscription, on tables of connections: read (default), write
 	Except      *policy.Who          `json:"except,omitempty"`  // mask, filter
 	Columns     *policy.ColumnChoice `json:"columns,omitempty"` // mask
 	Mask        *policy.Mask         `json:"mask,omitempty"`    // mask
@@ -94,6 +95,8 @@ type Subscription struct {
 	IAMID      string     `json:"iamid,omitempty"`
 	UserID     string     `json:"userid"`
 	Expires    *time.Time `json:"expires,omitempty"`
+
+	Access policy.Access `json:"access,omitempty"` // on tables of connections: read (default), write
 }
 
 // Account is a login role of an engine that belongs to a person.
@@ -116,4 +119,8 @@ type State struct {
 	Policies      *[]Policy       `json:"policies,omitempty"`
 	Subscriptions *[]Subscription `json:"subscriptions,omitempty"`
 	Accounts      *[]Account      `json:"sql_accounts,omitempty"`
+
+	Connections        *[]Connection     `json:"connections,omitempty"`
+	ConnectionObjects  *[]ObjectSettings `json:"connection_objects,omitempty"`
+	ConnectionAccounts *[]MappedAccount  `json:"connection_accounts,omitempty"`
 }

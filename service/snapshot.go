@@ -156,7 +156,7 @@ func loadPolicies(ctx context.Context, q querier) ([]policy.Policy, error) {
 	for i, p := range list {
 		m := policy.Policy{
 			ID: p.ID, Version: p.Version, Name: p.Name, Kind: p.Kind, Order: int64(i), On: p.On,
-			Who: p.Who, Except: p.Except, Final: p.Final,
+			Who: p.Who, Access: p.Access, Except: p.Except, Final: p.Final,
 		}
 		if p.Columns != nil {
 			m.Columns = *p.Columns

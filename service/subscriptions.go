@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,11 +17,7 @@ func subscriptionKind() *kind[Subscription] {
 		public:    func(s Subscription) Subscription { return s },
 		list:      listSubscriptions,
 		put:       putSubscription,
-		remove: func(ctx context.Context, c *change, s *Subscription) error {
-			_, err := c.Exec(ctx, `DELETE FROM portcullis.subscriptions s USING portcullis.data_sources d, portcullis.people p
-				WHERE s.data_source = d.id AND s.person_id = p.id AND d.name = $1 AND p.userid = $2 AND p.iamid = $3`, s.DataSource, s.UserID, s.IAMID)
-			return err
-		},
+		remove:    removeSubscription,
 	}
 }
 
@@ -28,7 +25,13 @@ func normalizeSubscription(s *Subscription) error {
 	if s.IAMID == "" {
 		s.IAMID = DefaultIAM
 	}
-	if err := checkName("data_source", s.DataSource, 256); err != nil {
+	if s.Access == "" {
+		s.Access = policy.AccessRead
+	}
+	if err := checkAccess(s.Access); err != nil {
+		return err
+	}
+	if err := checkName("data_source", s.DataSource, 1024); err != nil {
 		return err
 	}
 	if err := checkName("userid", s.UserID, 256); err != nil {
@@ -41,15 +44,27 @@ func normalizeSubscription(s *Subscription) error {
 	return nil
 }
 
+func checkAccess(a policy.Access) error {
+	if a != policy.AccessRead && a != policy.AccessWrite {
+		return invalid("access", "must be read or write, not %q", a)
+	}
+	return nil
+}
+
 func listSubscriptions(ctx context.Context, q querier, key []string) ([]Subscription, error) {
-	rows, err := q.Query(ctx, `SELECT d.name, p.iamid, p.userid, s.expires
+	rows, err := q.Query(ctx, `SELECT d.name, p.iamid, p.userid, s.access, s.expires
 		FROM portcullis.subscriptions s JOIN portcullis.data_sources d ON d.id = s.data_source JOIN portcullis.people p ON p.id = s.person_id
-		WHERE $1::text IS NULL OR d.name = $1 AND p.userid = $2 AND p.iamid = $3 ORDER BY 1, 2, 3`, part(key, 0), part(key, 1), part(key, 2))
+		WHERE $1::text IS NULL OR d.name = $1 AND p.userid = $2 AND p.iamid = $3
+		UNION ALL
+		SELECT o.full_name, p.iamid, p.userid, s.access, s.expires
+		FROM portcullis.connection_subscriptions s JOIN portcullis.connection_objects o ON o.id = s.object AND o.dropped IS NULL
+			JOIN portcullis.connections c ON c.id = o.connection AND NOT c.deleting JOIN portcullis.people p ON p.id = s.person_id
+		WHERE $1::text IS NULL OR o.full_name = $1 AND p.userid = $2 AND p.iamid = $3 ORDER BY 1, 2, 3`, part(key, 0), part(key, 1), part(key, 2))
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (s Subscription, err error) {
-		err = r.Scan(&s.DataSource, &s.IAMID, &s.UserID, &s.Expires)
+		err = r.Scan(&s.DataSource, &s.IAMID, &s.UserID, &s.Access, &s.Expires)
 		if s.Expires != nil {
 			t := s.Expires.UTC()
 			s.Expires = &t
@@ -59,15 +74,47 @@ func listSubscriptions(ctx context.Context, q querier, key []string) ([]Subscrip
 }
 
 func putSubscription(ctx context.Context, c *change, s, _ *Subscription) error {
-	id, err := personID(ctx, c, "userid", s.IAMID, s.UserID)
+	person, err := personID(ctx, c, "userid", s.IAMID, s.UserID)
 	if err != nil {
 		return err
 	}
-	tag, err := c.Exec(ctx, `INSERT INTO portcullis.subscriptions (data_source, person_id, expires)
-		SELECT id, $2, $3 FROM portcullis.data_sources WHERE name = $1
-		ON CONFLICT (data_source, person_id) DO UPDATE SET expires = EXCLUDED.expires`, s.DataSource, id, s.Expires)
-	if err == nil && tag.RowsAffected() == 0 {
-		return invalid("data_source", "there is no data source %q", s.DataSource)
+	tag, err := c.Exec(ctx, `INSERT INTO portcullis.subscriptions (data_source, person_id, access, expires)
+		SELECT id, $2, $3, $4 FROM portcullis.data_sources WHERE name = $1
+		ON CONFLICT (data_source, person_id) DO UPDATE SET access = EXCLUDED.access, expires = EXCLUDED.expires`, s.DataSource, person, s.Access, s.Expires)
+	if err != nil || tag.RowsAffected() > 0 {
+		return err
 	}
+	object, err := tableNamed(ctx, c, s.DataSource)
+	if err != nil {
+		return err
+	}
+	_, err = c.Exec(ctx, `INSERT INTO portcullis.connection_subscriptions (object, person_id, access, expires) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (object, person_id) DO UPDATE SET access = EXCLUDED.access, expires = EXCLUDED.expires`, object, person, s.Access, s.Expires)
+	return err
+}
+
+// tableNamed is the id of a table of a connection by its full name.
+func tableNamed(ctx context.Context, q querier, name string) (id string, err error) {
+	err = q.QueryRow(ctx, `SELECT o.id::text FROM portcullis.connection_objects o JOIN portcullis.connections c ON c.id = o.connection AND NOT c.deleting
+		WHERE o.full_name = $1 AND o.level = 'table' AND o.dropped IS NULL LIMIT 1`, name).Scan(&id)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return id, err
+	}
+	e := invalid("data_source", "there is no data source %q", name)
+	if known, err := connectionOf(ctx, q, name); err != nil {
+		return "", err
+	} else if known != "" {
+		e.Hint = "Tables of a connection are known once it was crawled: portcullis connection sync --wait " + firstPart(name)
+	}
+	return "", e
+}
+
+func removeSubscription(ctx context.Context, c *change, s *Subscription) error {
+	if _, err := c.Exec(ctx, `DELETE FROM portcullis.subscriptions s USING portcullis.data_sources d, portcullis.people p
+		WHERE s.data_source = d.id AND s.person_id = p.id AND d.name = $1 AND p.userid = $2 AND p.iamid = $3`, s.DataSource, s.UserID, s.IAMID); err != nil {
+		return err
+	}
+	_, err := c.Exec(ctx, `DELETE FROM portcullis.connection_subscriptions s USING portcullis.connection_objects o, portcullis.people p
+		WHERE s.object = o.id AND s.person_id = p.id AND o.full_name = $1 AND o.dropped IS NULL AND p.userid = $2 AND p.iamid = $3`, s.DataSource, s.UserID, s.IAMID)
 	return err
 }
