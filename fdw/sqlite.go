@@ -104,13 +104,9 @@ func (d sqlite) Relation(t *Table) (string, error) {
 	return name + ` AS "r1"`, err
 }
 
-// sqliteError makes SQLite fail with a message of ours: outside triggers it
-// has no RAISE, but a bad JSON path is quoted in the error.
-func sqliteError(what string) string { return "json_extract('{}', 'portcullis: " + what + "')" }
-
-// Explain finds the message of sqliteError.
+// Explain finds the message of a function that refused a value.
 func (sqlite) Explain(message string) *Error {
-	_, what, found := strings.Cut(message, "JSON path error near 'portcullis: ")
+	_, what, found := strings.Cut(message, "'portcullis: ")
 	if !found {
 		return nil
 	}
@@ -119,39 +115,32 @@ func (sqlite) Explain(message string) *Error {
 		Hint: "SQLite lets any column hold any type of value. Declare the column as text, or correct the value."}
 }
 
+// Transfer fetches through the functions that package odbc adds to SQLite:
+// they refuse what is none of the column's type, and bring the rest past a
+// driver that gives doubles 15 digits and cuts text at a NUL.
 func (d sqlite) Transfer(c *TableColumn) (Transfer, error) {
 	col, err := d.reference(c)
 	if err != nil {
 		return Transfer{}, err
 	}
-	other := func(wanted string) string {
-		return " WHEN 'null' THEN NULL ELSE " + sqliteError("another type of value in a column declared as "+wanted) + " END"
+	through := func(function, declared string, kind Kind, maxLen int64) (Transfer, error) {
+		return Transfer{Select: "portcullis_" + function + "(" + col + ", '" + declared + "')", Kind: kind, MaxLen: maxLen}, nil
 	}
 	switch oid := baseOID(c.BaseType); oid {
 	case oidInt2, oidInt4, oidInt8, oidOid:
-		return Transfer{Select: "CASE typeof(" + col + ") WHEN 'integer' THEN " + col + other("integer"), Kind: KindInt64}, nil
+		return through("integer", "integer", KindInt64, 0)
 	case oidFloat4, oidFloat8:
-		// The driver itself goes through 15 digits. Beyond 2^53 an integer is no double.
-		return Transfer{Select: "CASE typeof(" + col + ") WHEN 'real' THEN printf('%!.20g', " + col + ") WHEN 'integer' THEN CASE WHEN " + col +
-			" BETWEEN -9007199254740992 AND 9007199254740992 THEN CAST(" + col + " AS TEXT) ELSE " +
-			sqliteError("an integer above 2^53 in a column declared as double precision") + " END" + other("double precision"), Kind: KindText, MaxLen: 40}, nil
+		return through("double", "double precision", KindFloat64Bits, 0)
 	case oidNumeric:
-		// Fifteen digits where they give back the same double, else twenty.
-		return Transfer{Select: "CASE typeof(" + col + ") WHEN 'integer' THEN CAST(" + col + " AS TEXT) WHEN 'real' THEN CASE WHEN CAST(printf('%!.15g', " + col +
-			") AS REAL) = " + col + " THEN printf('%!.15g', " + col + ") ELSE printf('%!.20g', " + col + ") END WHEN 'text' THEN " + col + other("numeric"),
-			Kind: KindText, MaxLen: textLength(c)}, nil
+		return through("numeric", "numeric", KindText, textLength(c))
 	case oidBool:
-		return Transfer{Select: "CASE WHEN " + col + " IS NULL THEN NULL WHEN typeof(" + col + ") = 'integer' AND " + col + " IN (0, 1) THEN " + col +
-			" ELSE " + sqliteError("something else than 0 and 1 in a column declared as boolean") + " END", Kind: KindBool}, nil
+		return through("boolean", "boolean", KindBool, 0)
 	case oidBytea:
-		return Transfer{Select: "CASE typeof(" + col + ") WHEN 'blob' THEN " + col + other("bytea"), Kind: KindBytes}, nil
+		return through("bytes", "bytea", KindBytes, 0)
 	case oidDate, oidTime, oidTimetz, oidTimestamp, oidTimestamptz, oidInterval:
-		return Transfer{Select: "CASE typeof(" + col + ") WHEN 'text' THEN " + col + other(classOf(oid).String()), Kind: KindText, MaxLen: 40}, nil
+		return through("string", classOf(oid).String(), KindText, 40)
 	}
-	// The driver cuts text at a NUL character.
-	return Transfer{Select: "CASE typeof(" + col + ") WHEN 'text' THEN CASE WHEN instr(" + col + ", char(0)) = 0 THEN " + col + " ELSE " +
-		sqliteError("a NUL character in text") + " END WHEN 'blob' THEN " + sqliteError("a blob in a column declared as text") +
-		" ELSE CAST(" + col + " AS TEXT) END", Kind: KindText, MaxLen: textLength(c)}, nil
+	return through("text", "text", KindText, textLength(c))
 }
 
 // Readable holds where Transfer does not fail; it is never NULL.
@@ -167,15 +156,20 @@ func (d sqlite) Readable(c *TableColumn) (string, error) {
 		return "CASE typeof(" + col + ") WHEN 'integer' THEN " + col + " BETWEEN -9007199254740992 AND 9007199254740992 ELSE typeof(" +
 			col + ") IN ('real', 'null') END", nil
 	case oidNumeric:
-		return "typeof(" + col + ") <> 'blob'", nil
+		return sqliteText(col), nil
 	case oidBool:
 		return "(" + col + " IS NULL OR typeof(" + col + ") = 'integer' AND " + col + " IN (0, 1))", nil
 	case oidBytea:
 		return "typeof(" + col + ") IN ('blob', 'null')", nil
 	case oidDate, oidTime, oidTimetz, oidTimestamp, oidTimestamptz, oidInterval:
-		return "typeof(" + col + ") IN ('text', 'null')", nil
+		return "CASE typeof(" + col + ") WHEN 'text' THEN instr(" + col + ", char(0)) = 0 ELSE " + col + " IS NULL END", nil
 	}
-	return "CASE typeof(" + col + ") WHEN 'text' THEN instr(" + col + ", char(0)) = 0 ELSE typeof(" + col + ") <> 'blob' END", nil
+	return sqliteText(col), nil
+}
+
+// sqliteText holds for what is no blob and no text with a NUL character.
+func sqliteText(col string) string {
+	return "CASE typeof(" + col + ") WHEN 'text' THEN instr(" + col + ", char(0)) = 0 ELSE typeof(" + col + ") <> 'blob' END"
 }
 
 func (d sqlite) Exact(e Expr, t *Table, f *Facts) (Exactness, string) { return exactOf(d, e, t, f) }

@@ -18,6 +18,9 @@ const (
 	KindBytes     Kind = 6
 	KindDate      Kind = 7
 	KindTimestamp Kind = 8
+	// KindFloat64Bits is a double sent as the integer of its bits; it lies in
+	// the block as KindFloat64.
+	KindFloat64Bits Kind = 9
 )
 
 // Table is a foreign table as the catalog describes it (engine.h, pc_table).

@@ -1,6 +1,7 @@
 package odbc
 
 // #include "fetch.h"
+// #include "sqlite.h"
 import "C"
 
 import (
@@ -17,7 +18,7 @@ type Conn struct {
 	spec     ConnSpec
 	lib      *library
 	env, dbc C.SQLHANDLE
-	sqliteDB unsafe.Pointer
+	sqliteDB *C.struct_sqlite3
 	session  int64 // the source's number of this session, 0 unknown
 	getData  uint32
 

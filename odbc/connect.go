@@ -190,7 +190,10 @@ func (c *Conn) driverConnect(str string) C.SQLRETURN {
 func (c *Conn) afterLogin() error {
 	c.getData = c.infoNumber(C.SQL_GETDATA_EXTENSIONS)
 	ctx := context.Background()
-	if c.lib.sqlite != nil && c.spec.ReadOnly {
+	if c.lib.sqlite != nil {
+		if err := c.lib.sqlite.prepare(c.sqliteDB); err != nil || !c.spec.ReadOnly {
+			return err
+		}
 		return c.Exec(ctx, "PRAGMA query_only=1")
 	}
 	if c.lib.traits.sessionSQL == "" || c.spec.side {

@@ -125,7 +125,7 @@ func (cur *Cursor) newFetch(cols []Column, o QueryOptions) error {
 	kinds := make([]C.int32_t, len(cols))
 	lens := make([]C.int64_t, len(cols))
 	for i, col := range cols {
-		if col.Kind < KindInt64 || col.Kind > KindTimestamp {
+		if col.Kind < KindInt64 || col.Kind > KindFloat64Bits {
 			return newError("HY003", "column %d has the unknown kind %d", i+1, col.Kind)
 		}
 		kinds[i], lens[i] = C.int32_t(col.Kind), C.int64_t(col.MaxLen)

@@ -65,6 +65,11 @@ init_kind(pc_col *col, int32_t kind)
 			col->ctype = SQL_C_DOUBLE;
 			col->width = sizeof(double);
 			break;
+		case PC_FETCH_FLOAT64_BITS:
+			col->kind = PC_KIND_FLOAT64;
+			col->ctype = SQL_C_SBIGINT;
+			col->width = sizeof(double);
+			break;
 		case PC_KIND_BOOL:
 			col->ctype = SQL_C_BIT;
 			col->width = 1;

@@ -16,6 +16,9 @@
 #define PC_FETCH_DIAG		(-1)	/* failed: diagnostics are on the statement */
 #define PC_FETCH_OWN		(-2)	/* failed: state and message are in the cursor */
 
+/* Asked of pc_cursor_new only: a PC_KIND_FLOAT64 that arrives as the integer of its bits. */
+#define PC_FETCH_FLOAT64_BITS	9
+
 /* A bound parameter; data stays valid until the statement is closed. */
 typedef struct pc_param
 {

@@ -148,7 +148,7 @@ func openLibrary(name, file string) (*library, error) {
 		h := C.open_deep(cp)
 		C.free(unsafe.Pointer(cp))
 		if h != nil {
-			return newLibrary(h, p), nil
+			return newLibrary(name, p, h)
 		}
 		if reason == "" || strings.Contains(reason, "No such file") {
 			reason = C.GoString(C.dlerror())
@@ -158,16 +158,17 @@ func openLibrary(name, file string) (*library, error) {
 		Hint: "Check Driver= in its section of odbcinst.ini and that the package with the library is installed."}
 }
 
-func newLibrary(h unsafe.Pointer, path string) *library {
+func newLibrary(name, path string, h unsafe.Pointer) (*library, error) {
 	l := &library{path: path, traits: traitsOf(path)}
 	l.wide = symbol(h, "SQLDriverConnectW") != nil && symbol(h, "SQLPrepareW") != nil
 	l.cancel = symbol(h, "SQLCancel")
 	if l.traits.cancel == cancelBySQLite {
 		if l.sqlite = findSQLite(h); l.sqlite == nil {
-			l.traits.cancel = cancelNever
+			return nil, &Error{State: "IM003", Message: "the driver " + quoted(name) + " does not use the shared library of SQLite", Driver: name,
+				Hint: "Use the driver of the package libsqliteodbc: others cannot be kept from opening further files."}
 		}
 	}
-	return l
+	return l, nil
 }
 
 func symbol(h unsafe.Pointer, name string) unsafe.Pointer {

@@ -17,6 +17,9 @@ const (
 	KindBytes     Kind = 6
 	KindDate      Kind = 7 // SQL_DATE_STRUCT
 	KindTimestamp Kind = 8 // SQL_TIMESTAMP_STRUCT
+	// KindFloat64Bits is a double that arrives as the integer of its bits, and
+	// lies in the block as KindFloat64.
+	KindFloat64Bits Kind = 9
 )
 
 // Column is one column of a result as the caller wants it.

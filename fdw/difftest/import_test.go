@@ -99,7 +99,7 @@ var expected = map[string]string{
 	"mariadb.un": "18446744073709551615", "mariadb.c`1?": "4294967295", "mariadb.b9": "100000001", "mariadb.b1": "1", "mariadb.y": "2026",
 	"mariadb.de": "12345678901234567890123456789012345.123456789012345678901234567890", "mariadb.ti": "5", "mariadb.st": "a,b", "mariadb.tm": "23:59:59.123",
 	"mariadb.blb": `\x00ff`,
-	"sqlite.c\"1": "0.1", "sqlite.d`e": "0.3000000000000000444", "sqlite.any_thing": "5", "sqlite.t": "longer", "sqlite.big": "9223372036854775807", "sqlite.b": `\x`,
+	"sqlite.c\"1": "0.1", "sqlite.d`e": "0.30000000000000004", "sqlite.any_thing": "5", "sqlite.t": "longer", "sqlite.big": "9223372036854775807", "sqlite.b": `\x`,
 }
 
 func TestImportRefusals(t *testing.T) {

@@ -195,7 +195,7 @@ func value(b *odbc.Block, k odbc.Kind, c, r int) string {
 	switch k {
 	case odbc.KindInt64:
 		return strconv.FormatInt(b.Int64(c, r), 10)
-	case odbc.KindFloat64:
+	case odbc.KindFloat64, odbc.KindFloat64Bits:
 		return strconv.FormatFloat(b.Float64(c, r), 'g', -1, 64)
 	case odbc.KindBool:
 		return strconv.FormatBool(b.Bool(c, r))

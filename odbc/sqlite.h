@@ -1,0 +1,28 @@
+/*
+ * sqlite.h: what is asked of SQLite past its ODBC driver: interruption, limits,
+ * and functions through which values leave it exactly.
+ */
+#ifndef PORTCULLIS_SQLITE_H
+#define PORTCULLIS_SQLITE_H
+
+struct sqlite3;
+
+/* Finds SQLite's functions in the driver and its libraries; 0 if one is missing. */
+int			pc_sqlite_init(void *driver);
+
+/*
+ * Forgets the last database that was opened, and returns the one opened since,
+ * NULL if none was.  One connect at a time.
+ */
+struct sqlite3 *pc_sqlite_opened(void);
+
+/* Forbids ATTACH and adds our functions; 0 or SQLite's error code. */
+int			pc_sqlite_prepare(struct sqlite3 *db);
+
+void		pc_sqlite_interrupt(struct sqlite3 *db);
+
+/* sqlite_values.c: adds the functions of values. */
+int			pc_sqlite_add_functions(struct sqlite3 *db);
+int			pc_sqlite_find_functions(void *driver);
+
+#endif
