@@ -96,7 +96,7 @@ func explainTLS(err error, t connection.Target) *connection.Error {
 	switch {
 	case strings.Contains(err.Error(), "server refused TLS connection"):
 		return &connection.Error{Code: CodeNoTLS, Message: at + " has no TLS",
-			Hint: "Set ssl = on with a certificate for " + t.Host + "; only loopback and Unix sockets are reached without TLS."}
+			Hint: "Set ssl = on with a certificate for " + t.Host + "; only loopback and Unix sockets are reached without TLS. Something else than PostgreSQL at this port looks like this, too."}
 	case errors.As(err, &authority):
 		return &connection.Error{Code: CodeUnknownCA, Message: "the certificate of " + at + " is not signed by an authority that is trusted here",
 			Hint: "Give the PEM of the authority with the connection."}

@@ -15,7 +15,7 @@ func explainRemote(r *pgconn.PgError, t connection.Target) *connection.Error {
 	set := func(code, message, hint string) { e.Code, e.Message, e.Hint = code, message, hint }
 	at := where(t)
 	switch {
-	case r.Code == "08P01" && strings.Contains(r.Message, "startup parameter"):
+	case r.Code == "08P01" && r.Routine == "": // its code for all that it refuses itself, passwords too
 		set(CodePooler, "pgbouncer answers at "+at, poolerHint)
 	case r.Code == "28P01":
 		set(CodeCredentials, "user name or password are wrong", "The account is "+t.Username+"; PostgreSQL does not tell which of the two it is.")

@@ -42,6 +42,10 @@ func NewAuthority() (*Authority, error) {
 
 // Certify makes a server's certificate and key for names and addresses, as PEM.
 func (a *Authority) Certify(hosts ...string) (cert, key []byte, err error) {
+	return a.certifyUntil(time.Now().Add(24*time.Hour), hosts...)
+}
+
+func (a *Authority) certifyUntil(end time.Time, hosts ...string) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -52,7 +56,7 @@ func (a *Authority) Certify(hosts ...string) (cert, key []byte, err error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: hosts[0]},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		NotBefore: end.Add(-25 * time.Hour), NotAfter: end,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, host := range hosts {
@@ -92,7 +96,17 @@ func (p *Postgres) addTLS() error {
 
 // SetCertificate gives the instance another certificate; Restart applies it.
 func (p *Postgres) SetCertificate(a *Authority, hosts ...string) error {
-	cert, key, err := a.Certify(hosts...)
+	return p.setCertificate(a, time.Now().Add(24*time.Hour), hosts...)
+}
+
+// SetExpiredCertificate gives the instance one that was valid until a moment
+// ago; Restart applies it.
+func (p *Postgres) SetExpiredCertificate(a *Authority, hosts ...string) error {
+	return p.setCertificate(a, time.Now().Add(-time.Minute), hosts...)
+}
+
+func (p *Postgres) setCertificate(a *Authority, end time.Time, hosts ...string) error {
+	cert, key, err := a.certifyUntil(end, hosts...)
 	if err != nil {
 		return err
 	}

@@ -30,10 +30,10 @@ type Pgbouncer struct {
 }
 
 // StartPgbouncer starts a pooler that ends with the test; mode is session,
-// transaction or statement.
-func StartPgbouncer(tb testing.TB, server *Postgres, mode string) *Pgbouncer {
+// transaction or statement. Lines of pgbouncer.ini may follow.
+func StartPgbouncer(tb testing.TB, server *Postgres, mode string, lines ...string) *Pgbouncer {
 	tb.Helper()
-	b, err := server.StartPgbouncer(tb.Context(), mode)
+	b, err := server.StartPgbouncer(tb.Context(), mode, lines...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func StartPgbouncer(tb testing.TB, server *Postgres, mode string) *Pgbouncer {
 }
 
 // StartPgbouncer starts a pooler before the instance.
-func (p *Postgres) StartPgbouncer(ctx context.Context, mode string) (*Pgbouncer, error) {
+func (p *Postgres) StartPgbouncer(ctx context.Context, mode string, lines ...string) (*Pgbouncer, error) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		program = "/usr/sbin/pgbouncer" // not on the path of all users
@@ -58,7 +58,7 @@ func (p *Postgres) StartPgbouncer(ctx context.Context, mode string) (*Pgbouncer,
 	if b.Port, err = FreePort(); err != nil {
 		return nil, err
 	}
-	for file, content := range map[string]string{"pgbouncer.ini": b.config(dir, mode), "users": fmt.Sprintf("%q %q\n", p.User, p.Password)} {
+	for file, content := range map[string]string{"pgbouncer.ini": b.config(dir, mode, lines), "users": fmt.Sprintf("%q %q\n", p.User, p.Password)} {
 		file = filepath.Join(dir, file)
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			return nil, err
@@ -77,8 +77,8 @@ func (p *Postgres) StartPgbouncer(ctx context.Context, mode string) (*Pgbouncer,
 
 // config has each role's password verifier read from the instance, and SCRAM
 // keys passed on, so roles made later are known at once.
-func (b *Pgbouncer) config(dir, mode string) string {
-	return strings.Join([]string{
+func (b *Pgbouncer) config(dir, mode string, lines []string) string {
+	return strings.Join(append([]string{
 		"[databases]",
 		fmt.Sprintf("* = host=%s port=%d auth_user=%s", b.server.Host, b.server.Port, b.server.User),
 		"[pgbouncer]",
@@ -90,8 +90,7 @@ func (b *Pgbouncer) config(dir, mode string) string {
 		"pool_mode = " + mode,
 		"max_client_conn = 200",
 		"ignore_startup_parameters = extra_float_digits",
-		"",
-	}, "\n")
+	}, append(lines, "")...), "\n")
 }
 
 func (b *Pgbouncer) waitReady(ctx context.Context) error {
