@@ -39,6 +39,10 @@ type Object struct {
 	Comment string     `json:"comment,omitempty"`
 	Labels  []string   `json:"labels,omitempty"`
 
+	// PartitionOf is the OID of the parent of a partition, else 0. A partition
+	// is a table of its own: what its parent grants does not reach it.
+	PartitionOf uint32 `json:"partition_of,omitempty"`
+
 	// NotEnforceable says why our grants cannot be made here, "" if they can;
 	// Fix is the statement that a DBA runs to change that.
 	NotEnforceable string `json:"not_enforceable,omitempty"`
