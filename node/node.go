@@ -164,6 +164,7 @@ type session struct {
 	changed <-chan struct{} // closed when another configuration came in
 	client  *client
 	tokens  *tokens
+	taken   *record // the service stored it last; of the goroutine that ships
 	log     *slog.Logger
 }
 

@@ -30,11 +30,14 @@ func (s *session) ship(ctx context.Context) error {
 		}
 	}
 	s.control.shipped(at)
-	for {
+	for failed := 0; ; {
 		changed := s.synced.changed()
-		next, err := s.shipBatch(ctx, sp, at)
+		next, err := s.shipBatch(ctx, sp, at, failed)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if failed++; err == nil {
+			failed = 0
 		}
 		if err != nil {
 			s.report("audit", "not shipped: "+err.Error())
@@ -75,8 +78,9 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// shipBatch sends what follows a place and returns the place after it.
-func (s *session) shipBatch(ctx context.Context, sp spool, at place) (place, error) {
+// shipBatch sends what follows a place, which failed so often before, and
+// returns the place after it.
+func (s *session) shipBatch(ctx context.Context, sp spool, at place, failed int) (place, error) {
 	synced, ok := s.synced.get()
 	if !ok || at == synced {
 		return at, nil
@@ -96,7 +100,11 @@ func (s *session) shipBatch(ctx context.Context, sp spool, at place) (place, err
 	if b.next == at {
 		return at, nil
 	}
-	if err := s.send(ctx, sp, b.records); err != nil {
+	send := s.send
+	if failed >= wholeTries {
+		send = s.isolate
+	}
+	if err := send(ctx, sp, b.records); err != nil {
 		return at, err
 	}
 	// Without the place a later daemon repeats records, which is harmless. The
@@ -111,7 +119,6 @@ func (s *session) shipBatch(ctx context.Context, sp spool, at place) (place, err
 // send posts records; those that the service refuses for what they are get
 // put aside, so that one cannot hold up the rest.
 func (s *session) send(ctx context.Context, sp spool, records []record) error {
-	var body bytes.Buffer
 	whole := records[:0:0]
 	for _, r := range records {
 		if r.body == nil {
@@ -121,13 +128,11 @@ func (s *session) send(ctx context.Context, sp spool, records []record) error {
 			continue
 		}
 		whole = append(whole, r)
-		body.Write(r.body)
-		body.WriteByte('\n')
 	}
 	if len(whole) == 0 {
 		return nil
 	}
-	err := s.post(ctx, body.Bytes())
+	err := s.post(ctx, whole)
 	var answer *apiclient.Refusal
 	if !errors.As(err, &answer) || !isRefusal(answer.Status) {
 		return err
@@ -145,7 +150,12 @@ func (s *session) send(ctx context.Context, sp spool, records []record) error {
 // isRefusal: the body is at fault, sending it again cannot help.
 func isRefusal(status int) bool { return status == 400 || status == 413 || status == 422 }
 
-func (s *session) post(ctx context.Context, body []byte) error {
+func (s *session) post(ctx context.Context, records []record) error {
+	var body bytes.Buffer
+	for _, r := range records {
+		body.Write(r.body)
+		body.WriteByte('\n')
+	}
 	ctx, cancel := context.WithTimeout(ctx, shipLimit)
 	defer cancel()
 	answer := struct {
@@ -153,15 +163,15 @@ func (s *session) post(ctx context.Context, body []byte) error {
 		Repeated int  `json:"repeated"`
 	}{}
 	err := s.authorised(ctx, func(token string) error {
-		return s.client.post(ctx, "/v1/audit/records", token, "application/x-ndjson", body, &answer)
+		return s.client.post(ctx, "/v1/audit/records", token, "application/x-ndjson", body.Bytes(), &answer)
 	})
 	if err != nil {
 		return err
 	}
-	sent := bytes.Count(body, []byte("\n"))
-	if answer.Stored == nil || *answer.Stored+answer.Repeated != sent {
-		return fmt.Errorf("the policy service did not confirm all of %d audit records", sent)
+	if answer.Stored == nil || *answer.Stored+answer.Repeated != len(records) {
+		return fmt.Errorf("the policy service did not confirm all of %d audit records", len(records))
 	}
+	s.taken = &records[0]
 	s.metrics.records.WithLabelValues("stored").Add(float64(*answer.Stored))
 	s.metrics.records.WithLabelValues("repeated").Add(float64(answer.Repeated))
 	return nil

@@ -187,6 +187,96 @@ func TestRecordsThatAreNoneDoNotHoldUpTheRest(t *testing.T) {
 	}
 }
 
+// poisoned fails as a whole on batches that hold one of the given ids.
+func (s *shipping) poisoned(ids ...string) {
+	s.service.set(func() {
+		s.service.onRecords = func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				s.t.Error(err)
+			}
+			for _, id := range ids {
+				if strings.Contains(string(body), fmt.Sprintf("%q", id)) {
+					w.WriteHeader(500)
+					return
+				}
+			}
+			r.Body = io.NopCloser(strings.NewReader(string(body)))
+			next(w, r)
+		}
+	})
+}
+
+// A record on which the service fails each time is put aside, others are not.
+func TestRecordThatTheServiceFailsOnDoesNotHoldUpTheRest(t *testing.T) {
+	s := newShipping(t)
+	s.poisoned("r3", "r4", "r90")
+	d := s.start(t)
+	var text strings.Builder
+	for i := range 100 {
+		text.WriteString(s.line(fmt.Sprintf("r%d", i)))
+	}
+	end := s.write(1, text.String())
+	d.spool(1, end)
+	d.expectStatus("audit", "not shipped")
+	d.expectShipped(1, end)
+	if got := s.service.stored(); got != 97 {
+		t.Errorf("stored %d", got)
+	}
+	raw, err := os.ReadFile(filepath.Join(s.dir, refusedFile))
+	if err != nil || strings.Count(string(raw), "# ") != 3 || !strings.Contains(string(raw), `"r90"`) {
+		t.Errorf("put aside: %s %v", raw, err)
+	}
+}
+
+// A service that fails on everything is at fault itself: nothing is put aside.
+func TestServiceThatFailsOnEverythingConvictsNoRecord(t *testing.T) {
+	s := newShipping(t)
+	tries := make(chan struct{}, 1000)
+	s.service.set(func() {
+		s.service.onRecords = func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			tries <- struct{}{}
+			w.WriteHeader(500)
+		}
+	})
+	d := s.start(t)
+	end := s.write(1, s.line("a")+s.line("b"))
+	d.spool(1, end)
+	for range wholeTries + 4 { // the batch was also sent in parts by now
+		<-tries
+	}
+	s.poisoned("b")
+	d.expectShipped(1, end)
+	raw, err := os.ReadFile(filepath.Join(s.dir, refusedFile))
+	if err != nil || s.service.stored() != 1 || strings.Count(string(raw), "# ") != 1 || !strings.Contains(string(raw), `"b"`) {
+		t.Errorf("stored %d, put aside: %s %v", s.service.stored(), raw, err)
+	}
+	// A lone one is found out by those that were taken before.
+	s.poisoned("c")
+	end = s.write(1, s.line("c"))
+	d.spool(1, end)
+	d.expectShipped(1, end)
+}
+
+// Where the place cannot be kept, as on a full disk, the worker is told of it
+// all the same: it makes room then.
+func TestPlaceThatCannotBeKept(t *testing.T) {
+	s := newShipping(t)
+	if err := os.Mkdir(filepath.Join(s.dir, placeFile+".new"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := s.start(t)
+	end := s.write(1, s.line("a"))
+	d.spool(1, end)
+	d.expectShipped(1, end)
+	end = s.write(1, s.line("b"))
+	d.spool(1, end)
+	d.expectShipped(1, end)
+	if len(s.service.arrivals) != 2 {
+		t.Errorf("arrived: %v", s.service.arrivals)
+	}
+}
+
 func TestTooLargeBatchIsHalved(t *testing.T) {
 	s := newShipping(t)
 	const limit = 2000
