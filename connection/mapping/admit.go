@@ -2,9 +2,6 @@ package mapping
 
 import "strings"
 
-// ours are the beginnings, after the prefix, of roles that hold grants or roles.
-var ours = []string{"owner", "set_", "sch_", "db_", "role_"}
-
 // admit refuses what can be nobody's account, and names the role that is made
 // where none is there.
 func (r *resolver) admit(c candidate) (candidate, bool) {
@@ -54,9 +51,8 @@ func (r *resolver) reservedName(name string) string {
 	return ""
 }
 
-// made is the role that the service makes for a person who has none: always
-// one with the prefix, so that no name of the identity provider can become a
-// role that means something else on the instance.
+// made is the role that the service makes for a person who has none. It has the
+// person's name, without the prefix: that stands for roles that hold grants.
 func (r *resolver) made(c candidate) (candidate, bool) {
 	near := ""
 	if other, ok := r.folded[strings.ToLower(c.role)]; ok && other != c.role {
@@ -66,22 +62,7 @@ func (r *resolver) made(c candidate) (candidate, bool) {
 		r.refuse(c.person, c.account, CodeNoRole, "there is no role %s on the instance%s", c.role, near)
 		return c, false
 	}
-	name := r.in.Prefix + c.role
-	if wrong := validName(name); wrong != "" {
-		r.refuse(c.person, c.account, CodeInvalid, "the name of the role to be made, %s, %s", name, wrong)
-		return c, false
-	}
-	for _, start := range ours {
-		if strings.HasPrefix(c.role, start) {
-			r.refuse(c.person, c.account, CodeReserved, "a role %s would be taken for one that holds grants", name)
-			return c, false
-		}
-	}
-	if role, there := r.roles[name]; there && (role.Superuser || !role.Login) {
-		r.refuse(c.person, c.account, CodeReserved, "%s is there, but is not an account of a person", name)
-		return c, false
-	}
-	c.role, c.makes = name, true
+	c.makes = true
 	if near != "" {
 		r.warn(c, CodeCaseDiffers, "a role of this person's own is made%s", near)
 	}
