@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include "../odbc/block.h"
 
-#define PC_ABI 3				/* bumped with every change of this file or of block.h */
+#define PC_ABI 4				/* bumped with every change of this file or of block.h */
 
 /* Results of calls. */
 #define PC_OK		0			/* done, reply filled */
@@ -146,6 +146,7 @@ typedef struct pc_start_args
 	const char *file_folder;	/* file databases must lie below it; NULL: none allowed */
 	const char *key_file;		/* node key that unseals credentials; NULL: none */
 	const char *ca_file;		/* CA that the service's TLS must verify against; NULL: system's */
+	const char *allowed_hosts;	/* what sources may be connected to: portcullis.allowed_hosts */
 } pc_start_args;
 
 extern int32_t pc_abi(void);

@@ -24,6 +24,7 @@ func pcgo_start(args *C.pc_start_args, eventFD *C.int32_t, err *C.pc_error) C.in
 			MemoryLimit: int64(args.memory_limit), BlockBytes: int64(args.block_bytes),
 			Idle: time.Duration(args.idle_seconds) * time.Second, MaxAbandoned: int(args.max_abandoned),
 			FileFolder: C.GoString(args.file_folder), KeyFile: C.GoString(args.key_file), CAFile: C.GoString(args.ca_file),
+			AllowedHosts: C.GoString(args.allowed_hosts),
 		})
 		if failure != nil {
 			return 0, failure

@@ -2,6 +2,7 @@ package fdw
 
 import (
 	"context"
+	"net/netip"
 	"sort"
 	"strings"
 	"time"
@@ -70,7 +71,6 @@ type partial interface {
 type Env struct {
 	FileFolder string                              // file databases lie below it, "" = none allowed
 	Unseal     func(sealed string) (string, error) // nil: no node key
-	AllowHost  func(host string) error             // address guard of the node, nil = none
 }
 
 // Attr is one connection attribute.
@@ -81,8 +81,16 @@ type Connection struct {
 	Driver         string // name registered with unixODBC
 	Attrs          []Attr
 	ConnectTimeout time.Duration // 0: the engine's default
-	Setup          []string      // statements, in order, right after connecting
-	Verify         []Verify      // then asked, in order
+
+	// Where the driver connects to: "" for a file. The node's guard decides on
+	// the addresses that Host stands for; HoldTo holds the driver to one of
+	// them. Nil: the driver looks the name up again.
+	Host   string
+	Port   uint16
+	HoldTo func(address netip.Addr) []Attr
+
+	Setup  []string // statements, in order, right after connecting
+	Verify []Verify // then asked, in order
 	// AutoCommit stays on: the driver streams only so, and one statement at a
 	// time reads a consistent state.
 	AutoCommit bool

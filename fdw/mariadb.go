@@ -2,6 +2,8 @@ package fdw
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -28,7 +30,7 @@ func (d mariadb) Connection(server, mapping map[string]string, env Env) (*Connec
 	if err := checked(d, server); err != nil {
 		return nil, err
 	}
-	h, err := address(server, env)
+	h, err := address(server)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +67,14 @@ func (d mariadb) Connection(server, mapping map[string]string, env Env) (*Connec
 		c.Attrs = append(c.Attrs, Attr{"FORCETLS", "1"})
 	case "verify-full":
 		c.Attrs = append(c.Attrs, Attr{"FORCETLS", "1"}, Attr{"SSLVERIFY", "1"})
+	}
+	c.Host, c.Port = h, portOf(server, 3306)
+	if server["sslmode"] != "verify-full" { // which needs the name: a peer at another address has no certificate of it
+		c.HoldTo = func(address netip.Addr) []Attr {
+			held := slices.Clone(c.Attrs)
+			held[0].Value = address.String()
+			return held
+		}
 	}
 	return c, nil
 }

@@ -275,21 +275,22 @@ func password(mapping map[string]string, env Env) (string, error) {
 	return clear, nil
 }
 
-// address validates the host by rule and by the node's guard.
-func address(server map[string]string, env Env) (string, error) {
-	h, ok := server["host"]
-	if !ok {
-		h = "127.0.0.1"
-	}
+// address validates the host.
+func address(server map[string]string) (string, error) {
+	h := or(server["host"], "127.0.0.1")
 	if why := host(h); why != "" {
 		return "", badOption('s', "host", h, why)
 	}
-	if env.AllowHost != nil {
-		if err := env.AllowHost(h); err != nil {
-			return "", badOption('s', "host", h, err.Error())
-		}
-	}
 	return h, nil
+}
+
+// portOf reads the validated option port.
+func portOf(server map[string]string, otherwise uint16) uint16 {
+	port, err := strconv.ParseUint(server["port"], 10, 16)
+	if err != nil {
+		return otherwise
+	}
+	return uint16(port)
 }
 
 // checked validates all server options once more: catalogs may hold options

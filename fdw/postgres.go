@@ -1,6 +1,8 @@
 package fdw
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -35,7 +37,7 @@ func (d postgres) Connection(server, mapping map[string]string, env Env) (*Conne
 	if err := checked(d, server); err != nil {
 		return nil, err
 	}
-	h, err := address(server, env)
+	h, err := address(server)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +87,11 @@ func (d postgres) Connection(server, mapping map[string]string, env Env) (*Conne
 		},
 	}
 	c.ConnectTimeout = seconds(server["connect_timeout"])
+	c.Host, c.Port = h, portOf(server, 5432)
+	// The name stays what a certificate is checked against.
+	c.HoldTo = func(address netip.Addr) []Attr {
+		return append(slices.Clone(c.Attrs), Attr{"pqopt", "hostaddr=" + address.String()})
+	}
 	return c, nil
 }
 

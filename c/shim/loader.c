@@ -143,6 +143,7 @@ start(void)
 	args.file_folder = PC_SET_OR_NULL(pc_guc_file_folder);
 	args.key_file = PC_SET_OR_NULL(pc_guc_key_file);
 	args.ca_file = PC_SET_OR_NULL(pc_guc_ca_file);
+	args.allowed_hosts = pc_guc_allowed_hosts;
 
 	pc_block_signals(&saved);
 	rc = library.unmasked_start(&args, &event_fd, &err);

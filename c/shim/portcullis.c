@@ -18,6 +18,7 @@ char	   *pc_guc_database = "immuta";
 char	   *pc_guc_key_file = "";
 char	   *pc_guc_ca_file = "";
 char	   *pc_guc_file_folder = "";
+char	   *pc_guc_allowed_hosts = "*";
 char	   *pc_guc_node_name = "";
 char	   *pc_guc_node_binary = "portcullis";
 char	   *pc_guc_impersonation_iamid = "";
@@ -91,6 +92,11 @@ define_node_settings(void)
 							   "Folder below which file databases must lie.",
 							   "Empty: none may be opened.",
 							   &pc_guc_file_folder, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("portcullis.allowed_hosts",
+							   "Hosts that sources may be at: networks, addresses, names, * for all that are not reserved.",
+							   "Entries stand between commas; host:port or host:from-to limits one, !host refuses it.",
+							   &pc_guc_allowed_hosts, "*",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("portcullis.node_binary",
 							   "Program that the node daemon is started from.",

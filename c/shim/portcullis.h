@@ -21,6 +21,7 @@ extern char *pc_guc_database;	/* portcullis.database, default immuta */
 extern char *pc_guc_key_file;	/* portcullis.key_file */
 extern char *pc_guc_ca_file;	/* portcullis.service_ca_file */
 extern char *pc_guc_file_folder;	/* portcullis.file_folder */
+extern char *pc_guc_allowed_hosts;	/* portcullis.allowed_hosts */
 extern char *pc_guc_node_name;	/* portcullis.node_name */
 extern int	pc_guc_block_size_kb;	/* portcullis.block_size */
 extern int	pc_guc_idle_timeout_s;	/* portcullis.connection_idle_timeout */

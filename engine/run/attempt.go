@@ -61,12 +61,9 @@ func (p *pool) open(key connKey, source *Source, d fdw.Dialect, how *fdw.Connect
 	if spec.LoginTimeout == 0 {
 		spec.LoginTimeout = defaultConnectTimeout
 	}
-	for _, attr := range how.Attrs {
-		spec.Attrs = append(spec.Attrs, odbc.Attr{Name: attr.Name, Value: attr.Value})
-	}
-	conn, err := odbc.Connect(ctx, spec)
+	conn, err := p.engine.connect(source, how, spec)
 	if err != nil {
-		return nil, connectError(source, how.Driver, err)
+		return nil, err
 	}
 	r := &remote{
 		pool: p, key: key, server: source.ServerName, driver: how.Driver, dialect: d, conn: conn,

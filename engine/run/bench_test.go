@@ -21,7 +21,7 @@ func BenchmarkPointQuery(b *testing.B) {
 		Mapping: map[string]string{"username": p.User, "password": p.Password}}
 	for name, s := range map[string]*Source{"postgres": pg, "mariadb": mariadbSource(nil)} {
 		b.Run(name, func(b *testing.B) {
-			e, err := Start(Config{BlockBytes: 1 << 20, MaxAbandoned: 4})
+			e, err := Start(Config{BlockBytes: 1 << 20, MaxAbandoned: 4, AllowedHosts: "*"})
 			if err != nil {
 				b.Fatal(err)
 			}

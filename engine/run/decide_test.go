@@ -19,7 +19,7 @@ import (
 
 func newTestEngine(t *testing.T, change func(*Config)) *Engine {
 	t.Helper()
-	cfg := Config{PGMajor: 15, MaxProcs: 2, BlockBytes: 1 << 20, Idle: time.Minute, MaxAbandoned: 4}
+	cfg := Config{PGMajor: 15, MaxProcs: 2, BlockBytes: 1 << 20, Idle: time.Minute, MaxAbandoned: 4, AllowedHosts: "*"}
 	if change != nil {
 		change(&cfg)
 	}

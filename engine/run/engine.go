@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"portcullis.dev/portcullis/engine/guard"
 )
 
 // Config is what a process gives at its start.
@@ -31,6 +33,7 @@ type Config struct {
 	FileFolder   string // file databases must lie below it; "": none allowed
 	KeyFile      string
 	CAFile       string
+	AllowedHosts string // what sources may be connected to, as package guard reads it
 }
 
 // Engine is the library in one process.
@@ -51,6 +54,8 @@ type Engine struct {
 
 	decisions *decisions
 	pool      *pool
+	reach     *guard.Guard
+	unguarded error       // why there is no guard: nothing is connected to then
 	resting   *time.Timer // fires when the session has been at rest for restAfter
 }
 
@@ -93,6 +98,7 @@ func Start(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e.pool = newPool(e)
+	e.reach, e.unguarded = guard.Parse(cfg.AllowedHosts)
 	e.resting = time.AfterFunc(restAfter, func() {
 		e.guard("giving memory back", func(error) {}, debug.FreeOSMemory)
 	})
