@@ -20,6 +20,8 @@ const defaultTolerance = "5m0s"
 func dataSourceKind() *kind[DataSource] {
 	return &kind[DataSource]{
 		name: "data_sources", permission: policy.PermissionSourceAdmin, keyFields: []string{"name"},
+		nodeMethods: []string{"GET", "PUT", "DELETE"},
+
 		key:       func(d *DataSource) []string { return []string{d.Name} },
 		normalize: normalizeDataSource,
 		public:    publicDataSource,
@@ -27,6 +29,9 @@ func dataSourceKind() *kind[DataSource] {
 		put:       putDataSource,
 		settle:    settleDataSource,
 		remove: func(ctx context.Context, c *change, d *DataSource) error {
+			if err := c.mayChange(d.Name, d.RegisteredBy); err != nil {
+				return err
+			}
 			_, err := c.Exec(ctx, "DELETE FROM portcullis.data_sources WHERE name = $1", d.Name)
 			return err
 		},
@@ -82,7 +87,7 @@ func normalizeDataSource(d *DataSource) error {
 			return err
 		}
 	}
-	d.Synced, d.SyncError = false, ""
+	d.Synced, d.SyncError, d.RegisteredBy = false, "", ""
 	return nil
 }
 
@@ -104,7 +109,7 @@ func normalizeTags(field string, tags []string) ([]string, error) {
 // publicDataSource keeps what a request states: of columns that were only
 // learned nothing remains.
 func publicDataSource(d DataSource) DataSource {
-	d.Synced, d.SyncError = false, ""
+	d.Synced, d.SyncError, d.RegisteredBy = false, "", ""
 	var stated []Column
 	for _, c := range d.Columns {
 		if len(c.Tags) > 0 || c.Unconfirmed {
@@ -118,7 +123,7 @@ func publicDataSource(d DataSource) DataSource {
 }
 
 const selectDataSources = `
-SELECT d.id::text, d.name, d.source, d.remote_schema, d.remote_table, d.local_name, d.tags, d.discoverable, d.tolerance_ms, d.contact, d.owner, d.unmanaged,
+SELECT d.id::text, d.name, d.source, d.remote_schema, d.remote_table, d.local_name, d.tags, d.discoverable, d.tolerance_ms, d.contact, d.owner, d.unmanaged, d.registered_by,
        d.synced IS NOT NULL AND d.sync_error IS NULL, coalesce(d.sync_error, ''),
        coalesce((SELECT json_agg(json_build_object('name', c.name, 'type', c.type, 'tags', c.tags, 'unconfirmed', NOT c.confirmed) ORDER BY c.ordinal, c.name)
                  FROM portcullis.columns c WHERE c.data_source = d.id), '[]')
@@ -132,7 +137,7 @@ func listDataSources(ctx context.Context, q querier, key []string) ([]DataSource
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (d DataSource, err error) {
 		var ms int64
 		var columns []byte
-		if err := r.Scan(&d.ID, &d.Name, &d.Source, &d.RemoteSchema, &d.RemoteTable, &d.LocalName, &d.Tags, &d.Discoverable, &ms, &d.Contact, &d.Owner, &d.Unmanaged,
+		if err := r.Scan(&d.ID, &d.Name, &d.Source, &d.RemoteSchema, &d.RemoteTable, &d.LocalName, &d.Tags, &d.Discoverable, &ms, &d.Contact, &d.Owner, &d.Unmanaged, &d.RegisteredBy,
 			&d.Synced, &d.SyncError, &columns); err != nil {
 			return d, err
 		}
@@ -162,6 +167,9 @@ func settleDataSource(ctx context.Context, c *change, d *DataSource) error {
 }
 
 func putDataSource(ctx context.Context, c *change, d, old *DataSource) error {
+	if err := mayPutDataSource(c, d, old); err != nil {
+		return err
+	}
 	if d.ID == "" {
 		d.ID = uuid.NewString()
 	}
@@ -188,12 +196,12 @@ func putDataSource(ctx context.Context, c *change, d, old *DataSource) error {
 		d.Tags = []string{}
 	}
 	_, err = c.Exec(ctx, `INSERT INTO portcullis.data_sources
-		(id, name, source, remote_schema, remote_table, local_name, tags, discoverable, tolerance_ms, contact, owner, unmanaged, sealed_hash_key)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+		(id, name, source, remote_schema, remote_table, local_name, tags, discoverable, tolerance_ms, contact, owner, unmanaged, sealed_hash_key, registered_by)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 		ON CONFLICT (name) DO UPDATE SET source = EXCLUDED.source, remote_schema = EXCLUDED.remote_schema, remote_table = EXCLUDED.remote_table,
 			local_name = EXCLUDED.local_name, tags = EXCLUDED.tags, discoverable = EXCLUDED.discoverable, tolerance_ms = EXCLUDED.tolerance_ms,
 			contact = EXCLUDED.contact, owner = EXCLUDED.owner, unmanaged = EXCLUDED.unmanaged`,
-		d.ID, d.Name, d.Source, d.RemoteSchema, d.RemoteTable, d.LocalName, d.Tags, d.Discoverable, tolerance.Milliseconds(), d.Contact, d.Owner, d.Unmanaged, sealed)
+		d.ID, d.Name, d.Source, d.RemoteSchema, d.RemoteTable, d.LocalName, d.Tags, d.Discoverable, tolerance.Milliseconds(), d.Contact, d.Owner, d.Unmanaged, sealed, c.node)
 	if err != nil {
 		return err
 	}
@@ -208,6 +216,22 @@ func putDataSource(ctx context.Context, c *change, d, old *DataSource) error {
 		}
 	}
 	return putColumns(ctx, c, d)
+}
+
+// mayPutDataSource lets a node's key register tables that its administrator made.
+func mayPutDataSource(c *change, d, old *DataSource) error {
+	switch {
+	case c.node == "":
+		return nil
+	case old != nil:
+		if err := c.mayChange(d.Name, old.RegisteredBy); err != nil {
+			return err
+		}
+	}
+	if !d.Unmanaged {
+		return invalid("unmanaged", "must be true: a node's key registers foreign tables that its administrator made")
+	}
+	return nil
 }
 
 // putColumns keeps learned types and takes over the stated tags. Columns that

@@ -19,6 +19,7 @@ type EngineConfig struct {
 	Node       string    // name of the node
 	ServiceURL string    // where the node reaches this service
 	NodeKey    *seal.Key // seals what is stored in the engine's catalogs; nil: the engine seals
+	Registers  bool      // the engine's superusers may register its tables with this service
 }
 
 // Engine keeps one engine equal to the store: its configuration, SQL accounts
@@ -145,38 +146,4 @@ func (e *Engine) connect(ctx context.Context) (*pgx.Conn, error) {
 		}
 	}
 	return conn, nil
-}
-
-// configure tells the node where its service is and gives it an API key.
-func (e *Engine) configure(ctx context.Context, conn *pgx.Conn) error {
-	var ready bool
-	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-		WHERE n.nspname = 'immutasys' AND p.proname = 'configure' AND p.pronargs = 3)`).Scan(&ready)
-	if err != nil {
-		return err
-	}
-	if !ready {
-		return errors.New("the engine's database lacks the extension: CREATE EXTENSION portcullis")
-	}
-	name := "engine " + e.cfg.Node
-	var configured, keyKnown bool
-	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM immutasys.service_config WHERE url = $1 AND node = $2) AND EXISTS (SELECT FROM immutasys.dbtoken)",
-		e.cfg.ServiceURL, e.cfg.Node).Scan(&configured); err != nil {
-		return fmt.Errorf("read immutasys.service_config: %w", err)
-	}
-	if err := e.store.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM portcullis.api_keys WHERE name = $1 AND node = $2)", name, e.cfg.Node).Scan(&keyKnown); err != nil {
-		return err
-	}
-	if configured && keyKnown {
-		return nil
-	}
-	k, err := e.store.CreateAPIKey(ctx, "service", APIKey{Name: name, Node: e.cfg.Node}, true)
-	if err != nil {
-		return err
-	}
-	if _, err := conn.Exec(ctx, "SELECT immutasys.configure($1, $2, $3)", e.cfg.ServiceURL, k.Key, e.cfg.Node); err != nil {
-		return fmt.Errorf("immutasys.configure: %w", errors.Join(err, e.store.DeleteAPIKey(ctx, "service", name)))
-	}
-	e.log.Info("configured the engine", "node", e.cfg.Node, "url", e.cfg.ServiceURL)
-	return nil
 }

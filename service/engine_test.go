@@ -21,12 +21,18 @@ import (
 // remote PostgreSQL with a table.
 type engineFixture struct {
 	*fixture
+	cfg    EngineConfig
 	engine *testenv.Postgres
 	conn   *pgx.Conn // to the engine, as superuser
 	remote *pgx.Conn
 }
 
 func startEngine(t *testing.T) *engineFixture {
+	t.Helper()
+	return startEngineWith(t, func(*EngineConfig) {})
+}
+
+func startEngineWith(t *testing.T, set func(*EngineConfig)) *engineFixture {
 	t.Helper()
 	nodeKeyFile := filepath.Join(shared.env.Dir, fmt.Sprintf("node%d.key", shared.n.Add(1)))
 	nodeKey := keyAt(t, nodeKeyFile)
@@ -42,7 +48,9 @@ func startEngine(t *testing.T) *engineFixture {
 	remoteDSN := newDatabase(t)
 	f := &engineFixture{engine: engine, conn: connect(t, engine.DSN(testenv.EngineDatabase)), remote: connect(t, remoteDSN)}
 	key, _ := newKey(t)
-	f.fixture = startOn(t, newDatabase(t), key, &EngineConfig{URL: engine.DSN(testenv.EngineDatabase), Node: "engine", ServiceURL: "http://127.0.0.1:1", NodeKey: nodeKey})
+	f.cfg = EngineConfig{URL: engine.DSN(testenv.EngineDatabase), Node: "engine", ServiceURL: "http://127.0.0.1:1", NodeKey: nodeKey}
+	set(&f.cfg)
+	f.fixture = startOn(t, newDatabase(t), key, &f.cfg)
 	f.exec(f.remote, `CREATE SCHEMA shop; CREATE TABLE shop.orders (id bigint PRIMARY KEY, "e-Mail" text, amount numeric(12,2), made date)`)
 	return f
 }

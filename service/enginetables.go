@@ -200,6 +200,12 @@ func (e *Engine) syncServer(ctx context.Context, conn *pgx.Conn, s Source) error
 	if err != nil {
 		return err
 	}
+	if s.Unmanaged {
+		if !exists {
+			return errors.New("the engine has no foreign server of this name yet: an administrator makes it with CREATE SERVER")
+		}
+		return nil
+	}
 	want := serverOptions(s)
 	if !exists {
 		if err := inTransaction(ctx, conn,

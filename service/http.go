@@ -42,6 +42,7 @@ type route struct {
 	method, path string
 	access       access
 	permission   policy.Permission // keyOnly: needed; "" any valid key
+	nodes        bool              // keyOnly: also for the key with which a node registers its tables
 	summary      string
 	body, reply  any // samples for their types
 	params       []param
@@ -182,7 +183,10 @@ func (s *Server) authenticate(r *http.Request, rt route) (caller, error) {
 	}
 	c := caller{key: k}
 	if k.Node != "" {
-		return c, forbidden("Authorization", "the API key %q is for a node only", k.Name)
+		if !rt.nodes || len(k.Permissions) == 0 {
+			return c, forbidden("Authorization", "the API key %q is for node %q and not for this", k.Name, k.Node)
+		}
+		return c, nil
 	}
 	if rt.permission != "" && !c.allowed(rt.permission) {
 		return c, forbidden("Authorization", "the API key %q lacks permission %s", k.Name, rt.permission)

@@ -23,8 +23,8 @@ const TokenLife = 5 * time.Minute
 type APIKey struct {
 	ID          string              `json:"id"`
 	Name        string              `json:"name"`
-	Key         string              `json:"key,omitempty"` // in the answer to its creation only
-	Node        string              `json:"node,omitempty"`
+	Key         string              `json:"key,omitempty"`  // in the answer to its creation only
+	Node        string              `json:"node,omitempty"` // fetches the node's tokens or, with SOURCE_ADMIN, registers its tables
 	Permissions []policy.Permission `json:"permissions,omitempty"`
 	Expires     *time.Time          `json:"expires,omitempty"`
 	Created     time.Time           `json:"created"`
@@ -60,8 +60,8 @@ func (s *Store) CreateAPIKey(ctx context.Context, actor string, k APIKey, replac
 			return k, invalid(indexed("permissions", i), "unknown permission %q, known are %v", p, policy.Permissions())
 		}
 	}
-	if (k.Node == "") == (len(k.Permissions) == 0) {
-		return k, invalid("node", "a key is either for a node or has permissions")
+	if err := checkKeyUse(k); err != nil {
+		return k, err
 	}
 	text, hash, err := secretText("pk_")
 	if err != nil {
@@ -88,6 +88,22 @@ func (s *Store) CreateAPIKey(ctx context.Context, actor string, k APIKey, replac
 	})
 	k.Key = text
 	return k, err
+}
+
+// checkKeyUse: what a node holds must not reach further than its own tables.
+func checkKeyUse(k APIKey) error {
+	switch {
+	case k.Node == "" && len(k.Permissions) == 0:
+		return invalid("node", "a key is for a node or has permissions")
+	case k.Node == "":
+		return nil
+	}
+	for i, p := range k.Permissions {
+		if p != policy.PermissionSourceAdmin {
+			return invalid(indexed("permissions", i), "a node's key may hold %s only, not %s", policy.PermissionSourceAdmin, p)
+		}
+	}
+	return nil
 }
 
 // APIKeys lists the keys, without the keys themselves.
@@ -149,8 +165,8 @@ func (s *Store) MakeToken(ctx context.Context, apiKey, node string, life time.Du
 	if err != nil {
 		return "", err
 	}
-	if k.Node != node {
-		return "", forbidden("node", "the API key %q is not for node %q", k.Name, node)
+	if k.Node != node || len(k.Permissions) > 0 {
+		return "", forbidden("node", "the API key %q is not for tokens of node %q", k.Name, node)
 	}
 	text, hash, err := secretText("pt_")
 	if err != nil {

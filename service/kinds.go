@@ -14,12 +14,14 @@ type kind[T any] struct {
 	name       string            // section of the state and path of the API
 	permission policy.Permission // needed to change it
 	keyFields  []string          // names of the parts of the key
-	key        func(*T) []string
-	normalize  func(*T) error // fills defaults, checks; errors name the field
-	public     func(T) T      // without what is read-only or secret, for comparing
-	list       func(ctx context.Context, q querier, key []string) ([]T, error)
-	put        func(ctx context.Context, c *change, v *T, old *T) error
-	remove     func(ctx context.Context, c *change, v *T) error
+
+	nodeMethods []string // what the key with which a node registers its tables may do with one entry
+	key         func(*T) []string
+	normalize   func(*T) error // fills defaults, checks; errors name the field
+	public      func(T) T      // without what is read-only or secret, for comparing
+	list        func(ctx context.Context, q querier, key []string) ([]T, error)
+	put         func(ctx context.Context, c *change, v *T, old *T) error
+	remove      func(ctx context.Context, c *change, v *T) error
 
 	// settle, where there is one, forgets a stated secret that is in force already.
 	settle func(ctx context.Context, c *change, v *T) error

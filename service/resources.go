@@ -40,6 +40,8 @@ type Source struct {
 	Password     *string           `json:"password,omitempty"`      // write-only; absent: unchanged
 	PasswordFile string            `json:"password_file,omitempty"` // state files only: read by the client
 	HasPassword  bool              `json:"has_password,omitempty"`  // read-only
+	Unmanaged    bool              `json:"unmanaged,omitempty"`     // an administrator makes foreign server and user mapping
+	RegisteredBy string            `json:"registered_by,omitempty"` // read-only: node whose administrator registered it
 
 	Limits    *Limits     `json:"limits,omitempty"`     // for everyone
 	LimitsFor []LimitsFor `json:"limits_for,omitempty"` // for groups and single people
@@ -59,9 +61,10 @@ type DataSource struct {
 	LatencyTolerance string   `json:"latency_tolerance,omitempty"` // how long a decision may be kept, default 5m
 	Contact          string   `json:"contact,omitempty"`           // whom a refused person asks
 	Owner            string   `json:"owner,omitempty"`
-	Unmanaged        bool     `json:"unmanaged,omitempty"`  // an administrator makes and drops the foreign table
-	Synced           bool     `json:"synced,omitempty"`     // read-only: the engine's foreign table is up to date
-	SyncError        string   `json:"sync_error,omitempty"` // read-only
+	Unmanaged        bool     `json:"unmanaged,omitempty"`     // an administrator makes and drops the foreign table
+	RegisteredBy     string   `json:"registered_by,omitempty"` // read-only: node whose administrator registered it
+	Synced           bool     `json:"synced,omitempty"`        // read-only: the engine's foreign table is up to date
+	SyncError        string   `json:"sync_error,omitempty"`    // read-only
 }
 
 // Column is a column of a data source.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ func (s *Server) allRoutes() []route {
 		{method: "GET", path: "/v1/audit", access: keyOnly, permission: policy.PermissionAudit, summary: "Newest audit records", reply: []AuditEntry{}, params: auditParams(), handle: s.readAudit},
 		{method: "GET", path: "/v1/changes", access: keyOnly, permission: policy.PermissionAudit, summary: "Newest changes made through the service", reply: []ChangeEntry{},
 			params: []param{{"limit", "query", "1 to 1000, default 100"}}, handle: s.readChanges},
-		{method: "GET", path: "/v1/explain", access: keyOnly, permission: policy.PermissionGovernance, summary: "Explain the decision for a person and a data source", reply: Explanation{},
+		{method: "GET", path: "/v1/explain", access: keyOnly, permission: policy.PermissionGovernance, nodes: true, summary: "Explain the decision for a person and a data source", reply: Explanation{},
 			params: []param{{"user", "query", "userid"}, {"iamid", "query", "identity manager, default local"}, {"data_source", "query", "name or id"}}, handle: s.explain},
 		{method: "GET", path: "/v1/status", access: keyOnly, summary: "Version, nodes and counts", reply: Status{}, handle: s.status},
 		{method: "GET", path: "/v1/state", access: keyOnly, permission: policy.PermissionAdmin, summary: "Everything as a state, without secrets", reply: State{}, handle: s.readState},
@@ -73,6 +74,7 @@ func crud[T any](s *Server, k *kind[T], item string) []route {
 		params = append(params, param{f, in, "key of the entry"})
 	}
 	var none T
+	nodes := func(method string) bool { return slices.Contains(k.nodeMethods, method) }
 	return []route{
 		{method: "GET", path: collection, access: keyOnly, summary: "List " + k.name, reply: []T{}, handle: func(w http.ResponseWriter, r *http.Request, _ caller) error {
 			list, err := k.list(r.Context(), s.store.pool, nil)
@@ -88,7 +90,7 @@ func crud[T any](s *Server, k *kind[T], item string) []route {
 		{method: "POST", path: collection, access: keyOnly, permission: k.permission, summary: "Create one of " + k.name, body: none, reply: none, status: 201, handle: func(w http.ResponseWriter, r *http.Request, c caller) error {
 			return create(s, k, w, r, c)
 		}},
-		{method: "GET", path: item, access: keyOnly, summary: "Read one of " + k.name, reply: none, params: params, handle: func(w http.ResponseWriter, r *http.Request, _ caller) error {
+		{method: "GET", path: item, access: keyOnly, nodes: nodes("GET"), summary: "Read one of " + k.name, reply: none, params: params, handle: func(w http.ResponseWriter, r *http.Request, _ caller) error {
 			key := s.keyFrom(r, k.keyFields)
 			v, err := k.find(r.Context(), s.store.pool, key)
 			if err != nil {
@@ -100,11 +102,14 @@ func crud[T any](s *Server, k *kind[T], item string) []route {
 			writeJSON(w, http.StatusOK, v)
 			return nil
 		}},
-		{method: "PUT", path: item, access: keyOnly, permission: k.permission, summary: "Create or replace one of " + k.name, body: none, reply: changeReply{}, params: params, handle: func(w http.ResponseWriter, r *http.Request, c caller) error {
+		{method: "PUT", path: item, access: keyOnly, permission: k.permission, nodes: nodes("PUT"), summary: "Create or replace one of " + k.name, body: none, reply: changeReply{}, params: params, handle: func(w http.ResponseWriter, r *http.Request, c caller) error {
 			return put(s, k, w, r, c)
 		}},
-		{method: "DELETE", path: item, access: keyOnly, permission: k.permission, summary: "Delete one of " + k.name, reply: changeReply{}, params: params, handle: func(w http.ResponseWriter, r *http.Request, c caller) error {
-			version, err := s.store.Change(r.Context(), c.actor(), func(ch *change) error { return k.delete(r.Context(), ch, s.keyFrom(r, k.keyFields)) })
+		{method: "DELETE", path: item, access: keyOnly, permission: k.permission, nodes: nodes("DELETE"), summary: "Delete one of " + k.name, reply: changeReply{}, params: params, handle: func(w http.ResponseWriter, r *http.Request, c caller) error {
+			version, err := s.store.Change(r.Context(), c.actor(), func(ch *change) error {
+				ch.node = c.key.Node
+				return k.delete(r.Context(), ch, s.keyFrom(r, k.keyFields))
+			})
 			if err != nil {
 				return err
 			}
@@ -173,6 +178,7 @@ func put[T any](s *Server, k *kind[T], w http.ResponseWriter, r *http.Request, c
 	want := s.keyFrom(r, k.keyFields)
 	var action string
 	version, err := s.store.Change(r.Context(), c.actor(), func(ch *change) (err error) {
+		ch.node = c.key.Node
 		if err := k.check(&v); err != nil {
 			return err
 		}

@@ -27,6 +27,7 @@ type Config struct {
 	KeyFile      string // seals secrets in the store
 	EngineURL    string // engine to keep in step, "": none
 	Node         string // its name
+	Registers    bool   // superusers of that engine may register its tables
 	NodeKeyFile  string // seals secrets in its catalogs, "": it seals them itself
 	AdminKeyFile string // an administrator's API key is written here if the file is missing
 	Log          *slog.Logger
@@ -62,7 +63,7 @@ func Serve(ctx context.Context, cfg Config) error {
 	}
 	var engine *Engine
 	if cfg.EngineURL != "" {
-		engine = NewEngine(store, EngineConfig{URL: cfg.EngineURL, Node: cfg.Node, ServiceURL: cfg.PublicURL, NodeKey: nodeKey}, cfg.Log)
+		engine = NewEngine(store, EngineConfig{URL: cfg.EngineURL, Node: cfg.Node, ServiceURL: cfg.PublicURL, NodeKey: nodeKey, Registers: cfg.Registers}, cfg.Log)
 	}
 	return run(ctx, cfg, NewServer(store, engine, cfg.Log), engine, listener)
 }

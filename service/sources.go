@@ -13,10 +13,12 @@ import (
 func sourceKind() *kind[Source] {
 	return &kind[Source]{
 		name: "sources", permission: policy.PermissionSourceAdmin, keyFields: []string{"name"},
+		nodeMethods: []string{"GET", "PUT"},
+
 		key:       func(s *Source) []string { return []string{s.Name} },
 		normalize: normalizeSource,
 		public: func(s Source) Source {
-			s.Password, s.PasswordFile, s.HasPassword = nil, "", false
+			s.Password, s.PasswordFile, s.HasPassword, s.RegisteredBy = nil, "", false, ""
 			return s
 		},
 		list:   listSources,
@@ -56,19 +58,22 @@ func normalizeSource(s *Source) error {
 	if len(s.Options) == 0 {
 		s.Options = nil
 	}
-	s.HasPassword = false
+	if s.Unmanaged && (s.Username != "" || s.Password != nil) {
+		return invalid("username", "does not belong to an unmanaged source: its credential is in the user mapping that its administrator made")
+	}
+	s.HasPassword, s.RegisteredBy = false, ""
 	return normalizeLimits(s)
 }
 
 func listSources(ctx context.Context, q querier, key []string) ([]Source, error) {
-	rows, err := q.Query(ctx, `SELECT name, driver, host, port, database, options, username, sealed_password IS NOT NULL FROM portcullis.sources
+	rows, err := q.Query(ctx, `SELECT name, driver, host, port, database, options, username, sealed_password IS NOT NULL, unmanaged, registered_by FROM portcullis.sources
 		WHERE $1::text IS NULL OR name = $1 ORDER BY name`, part(key, 0))
 	if err != nil {
 		return nil, err
 	}
 	sources, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (s Source, err error) {
 		var options []byte
-		if err := r.Scan(&s.Name, &s.Driver, &s.Host, &s.Port, &s.Database, &options, &s.Username, &s.HasPassword); err != nil {
+		if err := r.Scan(&s.Name, &s.Driver, &s.Host, &s.Port, &s.Database, &options, &s.Username, &s.HasPassword, &s.Unmanaged, &s.RegisteredBy); err != nil {
 			return s, err
 		}
 		err = json.Unmarshal(options, &s.Options)
@@ -83,7 +88,10 @@ func listSources(ctx context.Context, q querier, key []string) ([]Source, error)
 	return sources, readLimits(ctx, q, key, sources)
 }
 
-func putSource(ctx context.Context, c *change, s, _ *Source) error {
+func putSource(ctx context.Context, c *change, s, old *Source) error {
+	if err := mayPutSource(c, s, old); err != nil {
+		return err
+	}
 	options := s.Options
 	if options == nil {
 		options = map[string]string{}
@@ -97,15 +105,32 @@ func putSource(ctx context.Context, c *change, s, _ *Source) error {
 		sealed = &text
 		s.HasPassword = true
 	}
-	_, err := c.Exec(ctx, `INSERT INTO portcullis.sources (name, driver, host, port, database, options, username, sealed_password)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	_, err := c.Exec(ctx, `INSERT INTO portcullis.sources (name, driver, host, port, database, options, username, sealed_password, unmanaged, registered_by)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (name) DO UPDATE SET driver = EXCLUDED.driver, host = EXCLUDED.host, port = EXCLUDED.port, database = EXCLUDED.database,
-			options = EXCLUDED.options, username = EXCLUDED.username, sealed_password = coalesce(EXCLUDED.sealed_password, portcullis.sources.sealed_password)`,
-		s.Name, s.Driver, s.Host, s.Port, s.Database, options, s.Username, sealed)
+			options = EXCLUDED.options, username = EXCLUDED.username, unmanaged = EXCLUDED.unmanaged,
+			sealed_password = CASE WHEN EXCLUDED.unmanaged THEN NULL ELSE coalesce(EXCLUDED.sealed_password, portcullis.sources.sealed_password) END`,
+		s.Name, s.Driver, s.Host, s.Port, s.Database, options, s.Username, sealed, s.Unmanaged, c.node)
 	if err != nil {
 		return err
 	}
 	return putLimits(ctx, c, s)
+}
+
+// mayPutSource lets a node's key register servers that its administrator made.
+func mayPutSource(c *change, s, old *Source) error {
+	switch {
+	case c.node == "":
+		return nil
+	case old != nil:
+		if err := c.mayChange(s.Name, old.RegisteredBy); err != nil {
+			return err
+		}
+	}
+	if !s.Unmanaged {
+		return invalid("unmanaged", "must be true: a node's key registers servers that its administrator made")
+	}
+	return nil
 }
 
 // settleSource forgets a stated password that equals the stored one.

@@ -113,7 +113,18 @@ type change struct {
 	pgx.Tx
 	store   *Store
 	actor   string
+	node    string // whose key asks for the change, "": no node's
 	version int64
+}
+
+// mayChange refuses a node's key what was not registered with one of that node.
+func (c *change) mayChange(name, registeredBy string) error {
+	if c.node == "" || c.node == registeredBy {
+		return nil
+	}
+	e := forbidden("name", "%q was not registered by node %q", name, c.node)
+	e.Hint = "An administrator of the policy service changes it there, or gives an API key of theirs as argument api_key."
+	return e
 }
 
 // errDryRun rolls a change back on purpose.

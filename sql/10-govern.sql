@@ -27,12 +27,14 @@ SELECT pg_catalog.pg_extension_config_dump('immutasys.service_config', '');
 
 CREATE TABLE immutasys.dbtoken (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    api_key_sealed text NOT NULL
+    api_key_sealed text NOT NULL,
+    admin_key_sealed text
 );
 REVOKE ALL ON immutasys.dbtoken FROM PUBLIC;
-COMMENT ON TABLE immutasys.dbtoken IS 'the node''s API key, sealed with its key file; left out of dumps';
+COMMENT ON TABLE immutasys.dbtoken IS 'the node''s API keys, sealed with its key file; left out of dumps';
 COMMENT ON COLUMN immutasys.dbtoken.singleton IS 'true: there is one row at most';
-COMMENT ON COLUMN immutasys.dbtoken.api_key_sealed IS 'as immutasys.seal() makes it';
+COMMENT ON COLUMN immutasys.dbtoken.api_key_sealed IS 'for the node''s tokens, as immutasys.seal() makes it';
+COMMENT ON COLUMN immutasys.dbtoken.admin_key_sealed IS 'with which superusers register this node''s tables; NULL: none was given';
 
 CREATE TABLE immutasys.driver_metadata (
     name text PRIMARY KEY,
@@ -83,6 +85,19 @@ $$;
 REVOKE ALL ON FUNCTION immutasys.set_api_key(text) FROM PUBLIC;
 COMMENT ON FUNCTION immutasys.set_api_key(text) IS 'stores the node''s API key, sealed; the node takes it at commit';
 
+CREATE FUNCTION immutasys.set_admin_key(api_key text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE immutasys.dbtoken SET admin_key_sealed = immutasys.seal(api_key);
+    IF NOT FOUND AND api_key IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'this node has no API key of its own yet',
+            HINT = 'Store it first, with immutasys.configure() or immutasys.set_api_key().';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION immutasys.set_admin_key(text) FROM PUBLIC;
+COMMENT ON FUNCTION immutasys.set_admin_key(text) IS 'stores, sealed, the API key with which superusers register this node''s tables; NULL: takes it away';
+
 CREATE FUNCTION immutasys.configure(url text, api_key text DEFAULT NULL, node text DEFAULT NULL) RETURNS void
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO immutasys.service_config (url, node) VALUES ($1, $3)
@@ -109,8 +124,16 @@ CREATE FUNCTION immutasys.service_result(
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     r record;
+    own boolean := api_key IS NULL;
 BEGIN
+    -- The node's key is for superusers: it reaches what they can reach here anyway.
+    IF own AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        SELECT admin_key_sealed INTO api_key FROM immutasys.dbtoken;
+    END IF;
     r := immutasys.service_call(method, path, body, api_key);
+    IF method = 'GET' AND r.status = 404 AND r.answer #>> '{error,code}' = 'not_found' THEN
+        RETURN NULL;
+    END IF;
     IF r.status NOT BETWEEN 200 AND 299 THEN
         RAISE EXCEPTION USING
             ERRCODE = CASE WHEN r.status IN (401, 403) THEN '42501' WHEN r.status = 404 THEN '02000' WHEN r.status = 409 THEN '42710'
@@ -118,14 +141,16 @@ BEGIN
             MESSAGE = format('the policy service refused the request: %s',
                              coalesce(r.answer #>> '{error,message}', 'HTTP status ' || r.status)),
             DETAIL = coalesce('field ' || nullif(r.answer #>> '{error,field}', ''), ''),
-            HINT = coalesce(nullif(r.answer #>> '{error,hint}', ''),
-                            CASE WHEN r.status IN (401, 403) THEN 'Give an API key that holds the permission as argument api_key.' ELSE '' END);
+            HINT = CASE WHEN own AND api_key IS NULL AND r.status IN (401, 403)
+                        THEN 'Superusers store a key for this with immutasys.set_admin_key(); others give an API key as argument api_key.'
+                        ELSE coalesce(r.answer #>> '{error,hint}', '') END;
     END IF;
     RETURN r.answer;
 END
 $$;
 REVOKE ALL ON FUNCTION immutasys.service_result(text, text, jsonb, text) FROM PUBLIC;
-COMMENT ON FUNCTION immutasys.service_result(text, text, jsonb, text) IS 'as service_call(), raising what the service refuses';
+COMMENT ON FUNCTION immutasys.service_result(text, text, jsonb, text) IS
+    'as service_call(), raising what the service refuses; NULL where there is nothing to get; superusers need no API key where the node holds one';
 
 CREATE FUNCTION immutasys.uri_part(part text) RETURNS text
     LANGUAGE sql STRICT IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -148,13 +173,37 @@ $$;
 REVOKE ALL ON FUNCTION immutasys.table_option(regclass, text) FROM PUBLIC;
 COMMENT ON FUNCTION immutasys.table_option(regclass, text) IS 'an option of a foreign table';
 
+CREATE FUNCTION immutasys.register_server(server name, api_key text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    path text := '/v1/sources/' || immutasys.uri_part(server);
+    options jsonb;
+BEGIN
+    IF immutasys.service_result('GET', path, NULL, api_key) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    SELECT jsonb_object_agg(o.option_name, o.option_value) INTO options
+    FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) o
+    WHERE s.srvname = server AND o.option_name IN ('driver', 'host', 'port', 'database');
+    IF options ? 'port' THEN
+        options := options || jsonb_build_object('port', (options ->> 'port')::integer);
+    END IF;
+    PERFORM immutasys.service_result('PUT', path, coalesce(options, '{}') || jsonb_build_object('name', server, 'unmanaged', true), api_key);
+END
+$$;
+REVOKE ALL ON FUNCTION immutasys.register_server(name, text) FROM PUBLIC;
+COMMENT ON FUNCTION immutasys.register_server(name, text) IS 'makes a foreign server known to the policy service, which leaves server and user mapping to whoever made them';
+
 CREATE FUNCTION immutasys.create_data_source(
-    tab regclass, name text DEFAULT NULL, tags text[] DEFAULT '{}', api_key text DEFAULT NULL) RETURNS uuid
+    tab regclass, name text DEFAULT NULL, tags text[] DEFAULT NULL, api_key text DEFAULT NULL) RETURNS uuid
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t record;
-    ds text;
+    path text;
+    have jsonb;
+    want jsonb;
     id uuid;
+    other regclass;
 BEGIN
     SELECT c.relname, s.srvname, w.fdwname INTO t
     FROM pg_class c JOIN pg_foreign_table f ON f.ftrelid = c.oid
@@ -164,13 +213,34 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '42809', MESSAGE = format('%s is not a foreign table of portcullis', tab),
             HINT = 'Create it with CREATE FOREIGN TABLE on a server of the wrapper portcullis, or with IMPORT FOREIGN SCHEMA.';
     END IF;
-    ds := coalesce(name, t.relname);
-    PERFORM immutasys.service_result('PUT', '/v1/data_sources/' || immutasys.uri_part(ds), jsonb_build_object(
-        'name', ds, 'source', t.srvname,
+    name := coalesce(name, t.relname);
+    path := '/v1/data_sources/' || immutasys.uri_part(name);
+    want := jsonb_build_object('name', name, 'source', t.srvname,
         'remote_schema', coalesce(immutasys.table_option(tab, 'schema_name'), ''),
         'remote_table', coalesce(immutasys.table_option(tab, 'table_name'), t.relname),
-        'local_name', t.relname, 'tags', to_jsonb(tags)), api_key);
-    id := immutasys.service_result('GET', '/v1/data_sources/' || immutasys.uri_part(ds), NULL, api_key) ->> 'id';
+        'local_name', t.relname, 'unmanaged', true);
+    have := immutasys.service_result('GET', path, NULL, api_key);
+    IF have IS NULL THEN
+        PERFORM immutasys.register_server(t.srvname, api_key);
+    ELSIF NOT jsonb_build_object('remote_schema', '', 'unmanaged', false) || have @> want THEN
+        RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('data source "%s" exists already and is not this table', name),
+            DETAIL = CASE WHEN have -> 'unmanaged' IS NULL THEN 'The policy service makes its foreign table itself.'
+                          ELSE format('It is table "%s" of source "%s", as "%s".', have ->> 'remote_table', have ->> 'source', have ->> 'local_name') END,
+            HINT = 'Give another name, or drop that data source first.';
+    END IF;
+    -- What else the service knows of a data source that it has stays as it is.
+    want := coalesce(have, '{}') || want || CASE WHEN tags IS NULL THEN '{}' ELSE jsonb_build_object('tags', to_jsonb(tags)) END;
+    IF have IS NULL OR want <> jsonb_build_object('remote_schema', '') || have THEN
+        PERFORM immutasys.service_result('PUT', path, want, api_key);
+        have := immutasys.service_result('GET', path, NULL, api_key);
+    END IF;
+    id := have ->> 'id';
+    SELECT f.ftrelid INTO other FROM pg_foreign_table f
+    WHERE f.ftrelid <> tab AND immutasys.table_option(f.ftrelid, 'data_source') = id::text;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('foreign table %s is data source "%s" already', other, name),
+            HINT = 'A data source has one foreign table in a database: drop one of the two.';
+    END IF;
     EXECUTE format('ALTER FOREIGN TABLE %s OPTIONS (%s data_source %L)', tab,
                    CASE WHEN immutasys.table_option(tab, 'data_source') IS NULL THEN 'ADD' ELSE 'SET' END, id);
     EXECUTE format('GRANT SELECT ON %s TO bodata_user', tab);
@@ -178,7 +248,8 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION immutasys.create_data_source(regclass, text, text[], text) FROM PUBLIC;
-COMMENT ON FUNCTION immutasys.create_data_source(regclass, text, text[], text) IS 'registers a foreign table as a data source at the policy service; returns its id';
+COMMENT ON FUNCTION immutasys.create_data_source(regclass, text, text[], text) IS
+    'registers a foreign table as a data source at the policy service; returns its id. What the service knows of it already stays; tags, where given, replace those it had';
 
 CREATE FUNCTION immutasys.drop_data_source(tab regclass, api_key text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -191,17 +262,17 @@ BEGIN
     END IF;
     EXECUTE format('REVOKE SELECT ON %s FROM bodata_user', tab);
     EXECUTE format('ALTER FOREIGN TABLE %s OPTIONS (DROP data_source)', tab);
-    FOR entry IN SELECT e FROM jsonb_array_elements(immutasys.service_result('GET', '/v1/data_sources', NULL, api_key)) e
-                 WHERE e ->> 'id' = ds LOOP
+    entry := immutasys.service_result('GET', '/v1/data_sources/' || immutasys.uri_part(ds), NULL, api_key);
+    IF entry IS NOT NULL THEN
         PERFORM immutasys.service_result('DELETE', '/v1/data_sources/' || immutasys.uri_part(entry ->> 'name'), NULL, api_key);
-    END LOOP;
+    END IF;
 END
 $$;
 REVOKE ALL ON FUNCTION immutasys.drop_data_source(regclass, text) FROM PUBLIC;
 COMMENT ON FUNCTION immutasys.drop_data_source(regclass, text) IS 'takes a foreign table''s registration back, here and at the policy service; the table stays';
 
 CREATE FUNCTION immutasys.import_data_sources(
-    server name, remote_schema text, local_schema name DEFAULT 'immuta', tags text[] DEFAULT '{}', api_key text DEFAULT NULL,
+    server name, remote_schema text, local_schema name DEFAULT 'immuta', tags text[] DEFAULT NULL, api_key text DEFAULT NULL,
     OUT tab regclass, OUT data_source uuid) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -220,10 +291,21 @@ COMMENT ON FUNCTION immutasys.import_data_sources(name, text, name, text[], text
 
 CREATE FUNCTION immutasys.explain_decision(
     userid text, tab regclass, iamid text DEFAULT NULL, api_key text DEFAULT NULL) RETURNS jsonb
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT immutasys.service_result('GET', '/v1/explain?user=' || immutasys.uri_part($1)
-        || '&data_source=' || coalesce(immutasys.table_option($2, 'data_source'), '')
-        || coalesce('&iamid=' || immutasys.uri_part($3), ''), NULL, $4);
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    ds text := immutasys.table_option(tab, 'data_source');
+    answer jsonb;
+BEGIN
+    IF ds IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('%s is not a data source', tab);
+    END IF;
+    answer := immutasys.service_result('GET', '/v1/explain?user=' || immutasys.uri_part(userid) || '&data_source=' || immutasys.uri_part(ds)
+        || coalesce('&iamid=' || immutasys.uri_part(iamid), ''), NULL, api_key);
+    IF answer IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '02000', MESSAGE = format('the policy service knows no person "%s", or not this data source', userid);
+    END IF;
+    RETURN answer;
+END
 $$;
 REVOKE ALL ON FUNCTION immutasys.explain_decision(text, regclass, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION immutasys.explain_decision(text, regclass, text, text) IS 'what the policy service decides for a person and a table, and why';

@@ -23,7 +23,7 @@ func runAPIKey(ctx context.Context, args []string, io streams) error {
 	var r remote
 	r.flags(f)
 	name := f.String("name", "", "`name` of the key")
-	node := f.String("node", "", "make a key for this `node`")
+	node := f.String("node", "", "make a key for this `node`: for its tokens or, with --permissions SOURCE_ADMIN, for its tables")
 	permissions := f.String("permissions", "", "make a key with these `permissions`, separated by commas")
 	expires := f.Duration("expires", 0, "the key ends after this time (default: never)")
 	store := f.String("database-url", "", "create: write to the service's `database` directly, for the first key")
@@ -111,8 +111,11 @@ func listKeys(ctx context.Context, r remote, io streams) error {
 	}
 	for _, k := range keys {
 		what := "node " + k.Node
-		if k.Node == "" {
+		switch {
+		case k.Node == "":
 			what = fmt.Sprint(k.Permissions)
+		case len(k.Permissions) > 0:
+			what += fmt.Sprint(" ", k.Permissions)
 		}
 		fmt.Fprintf(io.out, "%s\t%s\tmade %s\n", k.Name, what, k.Created.UTC().Format(time.RFC3339))
 	}

@@ -19,6 +19,7 @@ func runServe(ctx context.Context, args []string, io streams) error {
 	f.StringVar(&cfg.KeyFile, "key-file", env("PORTCULLIS_KEY_FILE", ""), "key `file` that seals secrets in the store; portcullis seal --create-key makes one (PORTCULLIS_KEY_FILE)")
 	f.StringVar(&cfg.EngineURL, "engine-url", env("PORTCULLIS_ENGINE", ""), "`database` of the engine to keep in step, as a superuser (PORTCULLIS_ENGINE)")
 	f.StringVar(&cfg.Node, "node", env("PORTCULLIS_NODE", "engine"), "`name` of that engine's node (PORTCULLIS_NODE)")
+	f.BoolVar(&cfg.Registers, "node-registers", true, "give that node an API key with which its superusers register their tables (immutasys.create_data_source)")
 	f.StringVar(&cfg.NodeKeyFile, "node-key-file", env("PORTCULLIS_NODE_KEY_FILE", ""), "key `file` of that node, where it is at hand: seals passwords before they are sent (PORTCULLIS_NODE_KEY_FILE)")
 	f.StringVar(&cfg.AdminKeyFile, "admin-key-file", env("PORTCULLIS_ADMIN_KEY_FILE", ""), "write an administrator's API key to this `file` if it holds none (PORTCULLIS_ADMIN_KEY_FILE)")
 	level := slog.LevelInfo

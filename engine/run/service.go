@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"portcullis.dev/portcullis/internal/apiclient"
+	"portcullis.dev/portcullis/internal/seal"
 )
 
 const (
@@ -171,13 +172,41 @@ func refused(status int, answer []byte) error {
 }
 
 // ServiceCall calls the service; the ticket's one row is HTTP status and body.
+// The session's token may be an API key instead, also a sealed one: so that
+// its text is nowhere but here.
 func (e *Engine) ServiceCall(session *Session, method, path, body string) uint64 {
+	caller := *session
 	return e.start("service call", func(ctx context.Context) (any, error) {
-		status, answer, err := e.decisions.service.call(ctx, session, method, path, []byte(body))
+		var err error
+		if caller.Token, err = e.openAPIKey(caller.Token); err != nil {
+			return nil, err
+		}
+		status, answer, err := e.decisions.service.call(ctx, &caller, method, path, []byte(body))
 		if err != nil {
 			return nil, err
 		}
 		code, text := fmt.Sprint(status), string(answer)
 		return Rows{{&code, &text}}, nil
 	})
+}
+
+// openAPIKey unseals a sealed API key. What else is sealed (passwords of
+// sources) is never sent anywhere.
+func (e *Engine) openAPIKey(text string) (string, error) {
+	if !seal.IsSealed(text) {
+		return text, nil
+	}
+	key, err := seal.Unseal(e.cfg.KeyFile, text)
+	if err == nil && !strings.HasPrefix(key, "pk_") {
+		err = errors.New("what is sealed is no API key")
+	}
+	if err != nil {
+		return "", &Error{
+			State:   stateSystem,
+			Message: "the sealed API key cannot be used",
+			Detail:  err.Error(),
+			Hint:    "Store it again with immutasys.set_admin_key(); portcullis.key_file names the key file that it is sealed with.",
+		}
+	}
+	return key, nil
 }

@@ -73,25 +73,7 @@ func testAdmin(t *testing.T, n *node) {
 		t.Fatal(err)
 	}
 	api := strings.TrimSpace(string(key))
-	if err := n.Postgres.Exec(t.Context(), "postgres", "CREATE TABLE hr.more (id int, name text); GRANT SELECT ON hr.more TO reader"); err != nil {
-		t.Fatal(err)
-	}
-	n.exec(t, "CREATE FOREIGN TABLE immuta.more (id int, name text) SERVER src_pg OPTIONS (schema_name 'hr')")
-	n.exec(t, "SELECT immutasys.create_data_source('immuta.more', NULL, '{Test.Tag}', $1)", api)
-	if err := n.WaitSynced(t.Context()); err != nil {
-		t.Error(err)
-	}
-	_, err = query(t, n.Login(t, world.Eve), "SELECT count(*) FROM immuta.more")
-	wantError(t, err, "42P01", `relation "immuta.more" does not exist`)
-	var explained string
-	if err := n.admin.QueryRow(t.Context(), "SELECT immutasys.explain_decision('eve', 'immuta.staff_pg', NULL, $1)::text", api).Scan(&explained); err != nil || !strings.Contains(explained, "readers") {
-		t.Errorf("explained %s, %v", explained, err)
-	}
-	n.exec(t, "SELECT immutasys.drop_data_source('immuta.more', $1)", api)
-	_, err = n.admin.Exec(t.Context(), "SELECT immutasys.drop_data_source('immuta.more', $1)", api)
-	wantError(t, err, "42704", "is not a data source")
-	_, err = n.admin.Exec(t.Context(), "SELECT immutasys.create_data_source('pg_class')")
-	wantError(t, err, "42809", "not a foreign table")
+	testRegistering(t, n)
 	_, err = n.admin.Exec(t.Context(), "SELECT immutasys.service_result('GET', '/v1/sources', NULL, 'pk_wrong')")
 	wantError(t, err, "42501", "refused")
 	before := n.status(t, "cache.flushes")
