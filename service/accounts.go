@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"portcullis.dev/portcullis/internal/scram"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -82,7 +83,7 @@ func putAccount(ctx context.Context, c *change, a, _ *Account) error {
 	}
 	var verifier *string
 	if a.Password != nil {
-		v, err := scramVerifier(*a.Password)
+		v, err := scram.Verifier(*a.Password)
 		if err != nil {
 			return invalid("password", "%v", err)
 		}
@@ -107,7 +108,7 @@ func settleAccount(ctx context.Context, c *change, a *Account) error {
 	if err != nil || verifier == nil {
 		return err
 	}
-	if scramMatches(*verifier, *a.Password) {
+	if scram.Matches(*verifier, *a.Password) {
 		a.Password = nil
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"portcullis.dev/portcullis/internal/scram"
 	"portcullis.dev/portcullis/internal/seal"
 	"portcullis.dev/portcullis/internal/testenv"
 )
@@ -163,7 +164,7 @@ func (f *engineFixture) logsIn(role, password string) {
 	f.t.Helper()
 	member := f.text(f.conn, `SELECT pg_has_role($1::name, 'bodata_user', 'MEMBER')::text`, role)
 	verifier := f.text(f.conn, `SELECT rolpassword FROM pg_authid WHERE rolname = $1`, role)
-	if member != "true" || !scramMatches(verifier, password) {
+	if member != "true" || !scram.Matches(verifier, password) {
 		f.t.Errorf("member %s, verifier %q", member, verifier)
 	}
 	stored := f.text(connect(f.t, f.dsn), "SELECT role_oid::text FROM portcullis.sql_accounts WHERE role = $1", role)
@@ -245,7 +246,7 @@ func TestEngineKeepsForeignRolesAndTables(t *testing.T) {
 		st := f.server.engine.State()
 		return strings.Contains(st, `"boss"`) && strings.Contains(st, `"app"`)
 	})
-	if scramMatches(f.text(f.conn, "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'"), "taken") {
+	if scram.Matches(f.text(f.conn, "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'"), "taken") {
 		t.Error("a role that is not ours got another password")
 	}
 	f.must("DELETE", "/v1/sql_accounts/boss", nil, nil)

@@ -1,4 +1,6 @@
-package service
+// Package scram makes and checks the verifier that PostgreSQL stores for a
+// password, so that no password travels in a statement.
+package scram
 
 import (
 	"crypto/hmac"
@@ -16,20 +18,19 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// scramIterations is PostgreSQL's own count.
-const scramIterations = 4096
+// iterations is PostgreSQL's own count.
+const iterations = 4096
 
-// scramVerifier computes what PostgreSQL stores for a password, so that the
-// password itself travels in no statement.
-func scramVerifier(password string) (string, error) {
+// Verifier computes what PostgreSQL stores for a password.
+func Verifier(password string) (string, error) {
 	salt := make([]byte, 16)
 	if _, err := rand.Read(salt); err != nil {
 		return "", err
 	}
-	return scramWith(password, salt, scramIterations)
+	return verifier(password, salt, iterations)
 }
 
-func scramWith(password string, salt []byte, iterations int) (string, error) {
+func verifier(password string, salt []byte, iterations int) (string, error) {
 	prepared, err := prepare(password)
 	if err != nil {
 		return "", err
@@ -50,9 +51,9 @@ func mac(key []byte, text string) []byte {
 	return h.Sum(nil)
 }
 
-// scramMatches tells whether the verifier was made of the password.
-func scramMatches(verifier, password string) bool {
-	rest, ok := strings.CutPrefix(verifier, "SCRAM-SHA-256$")
+// Matches tells whether the verifier was made of the password.
+func Matches(stored, password string) bool {
+	rest, ok := strings.CutPrefix(stored, "SCRAM-SHA-256$")
 	if !ok {
 		return false
 	}
@@ -66,8 +67,8 @@ func scramMatches(verifier, password string) bool {
 	if !ok || err1 != nil || err2 != nil || iterations < 1 || iterations > 1<<20 {
 		return false
 	}
-	again, err := scramWith(password, salt, iterations)
-	return err == nil && subtle.ConstantTimeCompare([]byte(again), []byte(verifier)) == 1
+	again, err := verifier(password, salt, iterations)
+	return err == nil && subtle.ConstantTimeCompare([]byte(again), []byte(stored)) == 1
 }
 
 // prepare normalises as SASLprep does for what it accepts. What it prohibits
