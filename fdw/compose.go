@@ -153,6 +153,9 @@ func (c *composer) output(col *TableColumn) (Output, error) {
 	switch {
 	case !ok || raw == nil || mask.Kind == policy.MaskNull, mask.Kind == policy.MaskConstant && mask.Constant == nil:
 		return Output{Selected: -1}, nil
+	case mask.Kind == policy.MaskConstant && mask.Nulls == policy.NullsMask:
+		// Nothing of the column matters, not even whether it is NULL.
+		return Output{Selected: c.selected(raw, Transfer{Select: "1", Kind: KindInt64}), Mask: &mask}, nil
 	case mask.Kind == policy.MaskConstant:
 		at, err := c.fetchPresence(raw)
 		return Output{Selected: at, Mask: &mask}, err

@@ -61,6 +61,8 @@ func TestComposed(t *testing.T) {
 			Decision: decision(nil, map[string]policy.Mask{"s": hash})}},
 		{"masks without the raw value", ScanRequest{Wanted: []int32{5, 6, 1}, Limit: 3, Decision: decision(nil, map[string]policy.Mask{
 			"s": {Kind: policy.MaskNull}, "v": {Kind: policy.MaskConstant, Constant: &star}})}},
+		{"a constant for missing values too", ScanRequest{Wanted: []int32{5, 1}, Limit: 3, Decision: decision(nil, map[string]policy.Mask{
+			"s": {Kind: policy.MaskConstant, Constant: &star, Nulls: policy.NullsMask}})}},
 		{"filter on a masked column", ScanRequest{Wanted: []int32{5}, Limit: 3,
 			Decision: decision(filterOn("s", "=", "text", "é"), map[string]policy.Mask{"s": hash})}},
 		{"filter for the engine", ScanRequest{Wanted: []int32{1}, Conditions: conditionsOf(t, "id = 5", "s like 'a%'"), Limit: 3,

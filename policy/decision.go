@@ -70,9 +70,18 @@ const (
 	MaskTruncate MaskKind = "truncate" // dates and times
 )
 
-// Mask is how one column is shown. NULL stays NULL in every kind but Null.
+// NullsMode says what a mask shows for NULL.
+type NullsMode string
+
+const (
+	NullsKeep NullsMode = ""     // NULL
+	NullsMask NullsMode = "mask" // what the mask shows for values: that a value is missing is hidden
+)
+
+// Mask is how one column is shown.
 type Mask struct {
-	Kind MaskKind `json:"kind"`
+	Kind  MaskKind  `json:"kind"`
+	Nulls NullsMode `json:"nulls,omitempty"` // constant and hash only: the others have nothing but NULL to show for NULL
 
 	Constant *string `json:"constant,omitempty"` // constant: text of the column's type, nil = NULL
 

@@ -249,7 +249,7 @@ func TestEvaluateAgainstNaiveModel(t *testing.T) {
 		var policies []Policy
 		for i := range rapid.IntRange(0, 6).Draw(t, "policies") {
 			m := Policy{ID: fmt.Sprint("p", i), Kind: KindMask, Order: int64(rapid.IntRange(0, 3).Draw(t, "order")*10 + i), On: Target{All: true},
-				Final: rapid.IntRange(0, 4).Draw(t, "final") == 0, Columns: ColumnChoice{Tags: some(tags, "on"), Names: some([]string{"c0", "c1"}, "names")}, Mask: Mask{Kind: MaskNull}}
+				Final: rapid.IntRange(0, 4).Draw(t, "final") == 0, Columns: ColumnChoice{Tags: some(tags, "on"), Names: some([]string{"c0", "c1"}, "names")}, Mask: Mask{Kind: MaskHash, Nulls: rapid.SampledFrom([]NullsMode{NullsKeep, NullsMask}).Draw(t, "nulls")}}
 			if g := rapid.SampledFrom(append(groups, "")).Draw(t, "except"); g != "" {
 				m.Except = &Who{Group: g}
 			}
@@ -259,6 +259,11 @@ func TestEvaluateAgainstNaiveModel(t *testing.T) {
 		for _, c := range ds.Columns {
 			if want := naiveMask(p, c, policies); got.Masks[c.Name].Policy != want {
 				t.Fatalf("column %+v: got %q, want %q", c, got.Masks[c.Name].Policy, want)
+			}
+			for _, m := range policies {
+				if m.ID == got.Masks[c.Name].Policy && got.Masks[c.Name].Nulls != m.Mask.Nulls {
+					t.Fatalf("column %+v: nulls is %q, want %q", c, got.Masks[c.Name].Nulls, m.Mask.Nulls)
+				}
 			}
 		}
 	})

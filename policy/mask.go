@@ -15,7 +15,15 @@ type Masker interface {
 	// value is text in the output format of the column's type (timestamptz
 	// with its offset, bytea as \x…). err is a defect of ours, not of the value.
 	Append(dst, value []byte) (out []byte, null bool, err error)
+
+	// AppendNull appends what NULL is shown as, null: as NULL.
+	AppendNull(dst []byte) (out []byte, null bool)
 }
+
+// keepsNull is embedded by masks under which NULL stays NULL.
+type keepsNull struct{}
+
+func (keepsNull) AppendNull(dst []byte) ([]byte, bool) { return dst, true }
 
 // Validate reports why the mask cannot be used on a column of this type.
 func (m Mask) Validate(columnType string) error {
@@ -37,13 +45,16 @@ func (m Mask) OutputType(columnType string) string {
 // needs its key. An unknown kind is an error: the caller must refuse.
 func (m Mask) Compile(columnType string) (Masker, error) {
 	t := parseType(columnType)
+	if err := m.CheckNulls(); err != nil {
+		return nil, err
+	}
 	switch m.Kind {
 	case MaskNull:
 		return constantMasker{}, nil
 	case MaskConstant:
 		return m.compileConstant(t, columnType)
 	case MaskHash:
-		return newHashMasker(t, m.Key), nil
+		return newHashMasker(t, m.Key, m.Nulls), nil
 	case MaskRegex:
 		return m.compileRegex(t)
 	case MaskRound:
@@ -54,7 +65,31 @@ func (m Mask) Compile(columnType string) (Masker, error) {
 	return nil, fmt.Errorf("unknown kind of mask %q", m.Kind)
 }
 
-type constantMasker struct{ text *string }
+// CheckNulls reports why the mask cannot treat NULL as its Nulls says.
+func (m Mask) CheckNulls() error {
+	switch {
+	case m.Nulls == NullsKeep:
+	case m.Nulls != NullsMask:
+		return fmt.Errorf("nulls is %q, known are mask and keep", m.Nulls)
+	case m.Kind == MaskConstant && m.Constant == nil, m.Kind == MaskNull:
+		return fmt.Errorf("nulls: mask changes nothing where all values are shown as NULL")
+	case m.Kind != MaskConstant && m.Kind != MaskHash:
+		return fmt.Errorf("nulls: mask is for the kinds constant and hash: %s has nothing but NULL to show for NULL", m.Kind)
+	}
+	return nil
+}
+
+type constantMasker struct {
+	text  *string
+	nulls NullsMode
+}
+
+func (c constantMasker) AppendNull(dst []byte) ([]byte, bool) {
+	if c.text == nil || c.nulls != NullsMask {
+		return dst, true
+	}
+	return append(dst, *c.text...), false
+}
 
 func (c constantMasker) Append(dst, _ []byte) ([]byte, bool, error) {
 	if c.text == nil {
@@ -70,7 +105,7 @@ func (m Mask) compileConstant(t typeInfo, columnType string) (Masker, error) {
 	if err := t.checkText(*m.Constant); err != nil {
 		return nil, fmt.Errorf("constant is not a value of type %s: %w", columnType, err)
 	}
-	return constantMasker{m.Constant}, nil
+	return constantMasker{m.Constant, m.Nulls}, nil
 }
 
 // checkText reports why text is no value of the type, its length and range included.
@@ -101,6 +136,7 @@ func (t typeInfo) checkText(text string) error {
 }
 
 type regexMasker struct {
+	keepsNull
 	re       *regexp.Regexp
 	template []byte
 	global   bool
@@ -151,6 +187,7 @@ func (r *regexMasker) Append(dst, value []byte) ([]byte, bool, error) {
 }
 
 type truncateMasker struct {
+	keepsNull
 	class class
 	unit  string
 	loc   *time.Location

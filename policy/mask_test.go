@@ -99,6 +99,41 @@ func TestMasks(t *testing.T) {
 	}
 }
 
+// TestMaskedNulls compares with what the rules read like, for every kind,
+// mode and value, NULL among them.
+func TestMaskedNulls(t *testing.T) {
+	constant := "***"
+	rapid.Check(t, func(t *rapid.T) {
+		key := []byte(rapid.StringN(1, 32, -1).Draw(t, "key"))
+		masks := []Mask{{Kind: MaskNull}, {Kind: MaskConstant}, {Kind: MaskConstant, Constant: &constant}, {Kind: MaskHash, Key: key}, {Kind: MaskRegex, Pattern: "^a", Replacement: "b"}}
+		m := rapid.SampledFrom(masks).Draw(t, "mask")
+		m.Nulls = rapid.SampledFrom([]NullsMode{NullsKeep, NullsMask, "other"}).Draw(t, "nulls")
+		masker, err := m.Compile("text")
+		canHide := m.Kind == MaskHash || m.Kind == MaskConstant && m.Constant != nil
+		if known := m.Nulls == NullsKeep || m.Nulls == NullsMask && canHide; (err == nil) != known {
+			t.Fatalf("%+v: %v", m, err)
+		}
+		if err != nil {
+			return
+		}
+		value := rapid.StringN(0, 8, -1).Draw(t, "value")
+		shownNull, isNull := masker.AppendNull([]byte("x"))
+		shown, valueIsNull, err := masker.Append([]byte("x"), []byte(value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hides := m.Nulls == NullsMask
+		switch {
+		case isNull == hides:
+			t.Fatalf("%+v: NULL is shown as NULL: %t", m, isNull)
+		case hides && m.Kind == MaskConstant && (string(shownNull) != "x***" || string(shown) != "x***"):
+			t.Fatalf("%q and %q", shownNull, shown)
+		case hides && m.Kind == MaskHash && (valueIsNull || len(shownNull) != 65 || string(shownNull) == string(shown)):
+			t.Fatalf("NULL %q, %q %q", shownNull, value, shown)
+		}
+	})
+}
+
 func TestHashIsEqualForEqualValues(t *testing.T) {
 	key := []byte("0123456789abcdef0123456789abcdef")
 	same := []struct {

@@ -10,14 +10,18 @@ import (
 // hashMasker shows HMAC-SHA-256 of the canonical text in lower case hex (64
 // characters). One key a table: equal values of one table look equal.
 type hashMasker struct {
-	t   typeInfo
-	mac hash.Hash // nil: no key, everything is NULL
-	buf []byte
-	sum [sha256.Size]byte
+	t     typeInfo
+	nulls NullsMode
+	mac   hash.Hash // nil: no key, everything is NULL
+	buf   []byte
+	sum   [sha256.Size]byte
 }
 
-func newHashMasker(t typeInfo, key []byte) *hashMasker {
-	m := &hashMasker{t: t}
+// hashedNull is what is hashed for NULL: no text in UTF-8, so no value.
+const hashedNull = "\xffNULL"
+
+func newHashMasker(t typeInfo, key []byte, nulls NullsMode) *hashMasker {
+	m := &hashMasker{t: t, nulls: nulls}
 	if len(key) > 0 {
 		m.mac = hmac.New(sha256.New, key)
 	}
@@ -32,9 +36,18 @@ func (m *hashMasker) Append(dst, value []byte) ([]byte, bool, error) {
 	if m.buf, ok = m.t.appendCanonical(m.buf[:0], value); !ok {
 		return dst, true, nil
 	}
-	m.mac.Reset()
-	if _, err := m.mac.Write(m.buf); err != nil {
-		return dst, true, err
+	return m.append(dst, m.buf), false, nil
+}
+
+func (m *hashMasker) AppendNull(dst []byte) ([]byte, bool) {
+	if m.mac == nil || m.nulls != NullsMask {
+		return dst, true
 	}
-	return hex.AppendEncode(dst, m.mac.Sum(m.sum[:0])), false, nil
+	return m.append(dst, []byte(hashedNull)), false
+}
+
+func (m *hashMasker) append(dst, canonical []byte) []byte {
+	m.mac.Reset()
+	_, _ = m.mac.Write(canonical) // a hash never fails
+	return hex.AppendEncode(dst, m.mac.Sum(m.sum[:0]))
 }

@@ -10,6 +10,7 @@ import (
 // A floating point number is rounded as the shortest decimal that reads back
 // as it.
 type roundMasker struct {
+	keepsNull
 	t        typeInfo
 	base     *big.Int // b * 10^scale
 	scale    int      // digits of b after the point

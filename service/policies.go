@@ -99,6 +99,12 @@ func checkMaskKind(m *policy.Mask) error {
 	if !ok {
 		return invalid("mask.kind", "unknown mask %q: use null, constant, hash, regex, round or truncate", m.Kind)
 	}
+	if m.Nulls == "keep" {
+		m.Nulls = policy.NullsKeep
+	}
+	if err := m.CheckNulls(); err != nil {
+		return invalid("mask.nulls", "%v", err)
+	}
 	field := map[policy.MaskKind]string{policy.MaskRegex: "mask.pattern", policy.MaskRound: "mask.base", policy.MaskTruncate: "mask.unit"}[m.Kind]
 	if err := m.Validate(typeName); err != nil {
 		return invalid(field, "%v", err)

@@ -123,13 +123,9 @@ func (t *Transform) show(i int) error {
 	s.lengths = s.lengths[:physical]
 	masker := t.columns[i].Masker
 	for _, row := range t.selected {
-		value, null := t.readers[i].text(t.src, int(row))
-		if null {
-			s.lengths[row] = nullInd
-			continue
-		}
+		value, isNull := t.readers[i].text(t.src, int(row))
 		before := len(s.values)
-		out, null, err := masker.Append(s.values, value)
+		out, null, err := masked(masker, s.values, value, isNull)
 		if err != nil {
 			return fmt.Errorf("mask of column %d: %w", i, err)
 		}
@@ -143,6 +139,14 @@ func (t *Transform) show(i int) error {
 		s.longest = max(s.longest, length)
 	}
 	return nil
+}
+
+func masked(m policy.Masker, dst, value []byte, isNull bool) (out []byte, null bool, err error) {
+	if isNull {
+		out, null = m.AppendNull(dst)
+		return out, null, nil
+	}
+	return m.Append(dst, value)
 }
 
 // inPlace is the longest masked value that lies in the column rather than in

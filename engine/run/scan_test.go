@@ -328,6 +328,39 @@ func TestGovernedScansShowWhatTheDecisionSays(t *testing.T) {
 	}
 }
 
+// Under nulls: mask nobody sees which values are missing, in no source.
+func TestMissingValuesAreHidden(t *testing.T) {
+	constant, key := "hidden", []byte("0123456789abcdef0123456789abcdef")
+	for name, s := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			e := engineFor(t, s, nil)
+			for _, m := range []policy.Mask{{Kind: policy.MaskConstant, Constant: &constant, Nulls: policy.NullsMask}, {Kind: policy.MaskHash, Key: key, Nulls: policy.NullsMask}} {
+				session, _ := governed(t, e, s, policy.Decision{Masks: map[string]policy.Mask{"name": m}})
+				session.Role = "sees " + string(m.Kind)
+				answers, err := decideAll(t, e, session, dsOne)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := wholeTable(s, 1, 2)
+				r.Session, r.Decision = session, answers[0].ID
+				rows, err := readAll(t, e, begin(t, e, r))
+				if err != nil || len(rows) != 5000 {
+					t.Fatalf("%s: %d rows, %v", m.Kind, len(rows), err)
+				}
+				shown := map[string]int{}
+				for _, r := range rows {
+					shown[shownAs(r[1])]++
+				}
+				// 4500 values and one hash for the 500 that are missing.
+				want := map[policy.MaskKind]int{policy.MaskConstant: 1, policy.MaskHash: 4501}[m.Kind]
+				if shown["NULL"] != 0 || len(shown) != want {
+					t.Errorf("%s: %d NULLs, %d different", m.Kind, shown["NULL"], len(shown))
+				}
+			}
+		})
+	}
+}
+
 func TestScansThatTheDecisionIsNotForAreRefused(t *testing.T) {
 	s := sqliteSource(t)
 	e := engineFor(t, s, nil)
