@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "govern.h"
 #include "loginrecord.h"
+#include "seal.h"
 #include "session.h"
 #include "shmem.h"
 
@@ -177,6 +178,7 @@ authentication(Port *port, int status)
 {
 	if (next_authentication)
 		next_authentication(port, status);
+	pc_hide_from_others();
 	if (status == STATUS_OK)
 		check_login(port);
 }

@@ -1,10 +1,9 @@
 /*
  * seal.c: passwords of user mappings are sealed before they reach the
- * catalog, and kept out of what logs and pg_stat_statements see.
+ * catalog (hide.c keeps them out of what logs and statistics see).
  */
 #include "postgres.h"
 
-#include <ctype.h>
 #include <unistd.h>
 
 #include "access/htup_details.h"
@@ -22,10 +21,6 @@
 
 #include "loader.h"
 #include "seal.h"
-
-#define HIDDEN "password '********')"
-
-static emit_log_hook_type next_emit_log = NULL;
 
 bool
 pc_can_seal(void)
@@ -97,7 +92,7 @@ password_option(List *options)
 static char *
 hide_from(const char *query, int location)
 {
-	return psprintf("%.*s" HIDDEN, Max(location, 0), query);
+	return psprintf("%.*s" PC_HIDDEN_PASSWORD, Max(location, 0), query);
 }
 
 /* Options of the mapping as they are now. */
@@ -166,62 +161,7 @@ pc_seal_mapping(PlannedStmt *pstmt, const char **query, bool *read_only)
 	*query = hide_from(*query, option->location);
 	pstmt->stmt_len = 0;
 	*read_only = false;
-	pgstat_report_activity(STATE_RUNNING, *query);
 	if (pc_can_seal())
 		replace_option(pstmt->utilityStmt, options, option);
 	return pstmt;
-}
-
-/* ---- the log -------------------------------------------------------------------- */
-
-/* Keys of the policy service, which administrators may give to functions. */
-static void
-hide_api_keys(char *text)
-{
-	while (text != NULL && (text = strstr(text, "pk_")) != NULL)
-		for (text += 3; isalnum((unsigned char) *text) || *text == '_' || *text == '-'; text++)
-			*text = '*';
-}
-
-static bool
-holds_api_key(const char *text)
-{
-	return text != NULL && strstr(text, "pk_") != NULL;
-}
-
-static bool
-may_hold_password(const char *text)
-{
-	return text != NULL && strcasestr(text, "mapping") != NULL && strcasestr(text, "password") != NULL;
-}
-
-/* log_statement and log_min_duration_statement log before any hook sees the statement. */
-static void
-hide_in_log(ErrorData *edata)
-{
-	if (may_hold_password(debug_query_string) || holds_api_key(debug_query_string))
-		edata->hide_stmt = true;
-	if (edata->output_to_server)
-	{
-		hide_api_keys(edata->message);
-		hide_api_keys(edata->detail);
-		hide_api_keys(edata->detail_log);
-	}
-	if (edata->elevel == LOG && may_hold_password(edata->message))
-	{
-		const char *at = strcasestr(edata->message, "password");
-
-		edata->message[at - edata->message] = '\0';
-		edata->message = psprintf("%s" HIDDEN, edata->message);
-		edata->detail_log = NULL;
-	}
-	if (next_emit_log)
-		next_emit_log(edata);
-}
-
-void
-pc_seal_init(void)
-{
-	next_emit_log = emit_log_hook;
-	emit_log_hook = hide_in_log;
 }

@@ -20,6 +20,13 @@ extern bool pc_can_seal(void);
  */
 extern PlannedStmt *pc_seal_mapping(PlannedStmt *pstmt, const char **query, bool *read_only);
 
-extern void pc_seal_init(void);
+/* What stands in the place of a password, to the statement's end. */
+#define PC_HIDDEN_PASSWORD "password '********')"
+
+/* hide.c: logs, activity and statistics do not show what administrators type. */
+extern void pc_hide_init(void);
+
+/* Once in each session: what modules that were loaded after this one see of a statement. */
+extern void pc_hide_from_others(void);
 
 #endif

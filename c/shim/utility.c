@@ -189,5 +189,5 @@ pc_utility_init(void)
 {
 	next_utility = ProcessUtility_hook;
 	ProcessUtility_hook = utility;
-	pc_seal_init();
+	pc_hide_init();
 }

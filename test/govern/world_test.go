@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,6 +19,9 @@ import (
 
 const rows = 20000
 
+// waitLimit is how long a test waits for what takes no time.
+const waitLimit = 5 * time.Second
+
 // node is the installation that the tests of this package share.
 type node struct {
 	*world.World
@@ -28,7 +32,9 @@ type node struct {
 // TestNode runs the tests one after the other: several change the whole node.
 func TestNode(t *testing.T) {
 	faults := testenv.NewDiskFaults(t)
-	w := world.Start(t, world.Options{Settings: map[string]string{"log_statement": "all", "portcullis.login_check_timeout": "3s"}, Wrap: faults.Wrap()})
+	// Modules that are loaded after ours see a statement first.
+	w := world.Start(t, world.Options{Settings: map[string]string{"log_statement": "all", "portcullis.login_check_timeout": "3s",
+		"shared_preload_libraries": "portcullis,pg_stat_statements,auto_explain", "pg_stat_statements.track": "all"}, Wrap: faults.Wrap()})
 	n := &node{World: w, admin: w.Login(t, w.User), faults: faults}
 	for _, s := range n.Sources {
 		if s.Kind != "pg" {
@@ -55,6 +61,7 @@ func TestNode(t *testing.T) {
 		{"disk faults", testDiskFaults},
 		{"spool limits", testSpoolLimits},
 		{"mappings", testMappings},
+		{"passwords", testPasswords},
 		{"admin", testAdmin},
 		{"workers", testWorkers},
 		{"lease", testLease},

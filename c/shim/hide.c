@@ -1,0 +1,184 @@
+/*
+ * hide.c: passwords of user mappings and keys of the policy service stay out
+ * of what is written or shown of the statements that hold them: the log,
+ * pg_stat_activity, pg_stat_statements and the like.
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "parser/analyze.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/backend_status.h"
+
+#include "seal.h"
+
+static emit_log_hook_type next_emit_log = NULL;
+static post_parse_analyze_hook_type next_analyze = NULL;
+static ExecutorStart_hook_type next_start = NULL;
+static ProcessUtility_hook_type next_utility = NULL;
+
+static bool
+may_hold_password(const char *text)
+{
+	return text != NULL && strcasestr(text, "mapping") != NULL && strcasestr(text, "password") != NULL;
+}
+
+static bool
+holds_api_key(const char *text)
+{
+	return text != NULL && strstr(text, "pk_") != NULL;
+}
+
+static void
+hide_api_keys(char *text)
+{
+	while (text != NULL && (text = strstr(text, "pk_")) != NULL)
+		for (text += 3; isalnum((unsigned char) *text) || *text == '_' || *text == '-'; text++)
+			*text = '*';
+}
+
+/* The text up to the password: what follows may hold it in any quoting. */
+static char *
+without_password(const char *text)
+{
+	return psprintf("%.*s" PC_HIDDEN_PASSWORD, (int) (strcasestr(text, "password") - text), text);
+}
+
+/* pg_stat_activity shows the client's statement without its secrets. */
+static void
+hide_activity(void)
+{
+	char	   *shown;
+
+	if (may_hold_password(debug_query_string))
+		shown = without_password(debug_query_string);
+	else if (holds_api_key(debug_query_string))
+		shown = pstrdup(debug_query_string);
+	else
+		return;
+	hide_api_keys(shown);
+	pgstat_report_activity(STATE_RUNNING, shown);
+}
+
+/* A function may run many statements below one that was looked at. */
+static void
+hide_activity_once(void)
+{
+	static const char *looked_at = NULL;
+	static TimestampTz began = 0;
+
+	if (debug_query_string == looked_at && GetCurrentStatementStartTimestamp() == began)
+		return;
+	looked_at = debug_query_string;
+	began = GetCurrentStatementStartTimestamp();
+	hide_activity();
+}
+
+/* log_statement and log_min_duration_statement log before any other hook sees the statement. */
+static void
+hide_in_log(ErrorData *edata)
+{
+	if (may_hold_password(debug_query_string) || holds_api_key(debug_query_string))
+	{
+		edata->hide_stmt = true;
+		/* One that cannot be parsed reaches no other hook. */
+		if (edata->elevel == ERROR && !proc_exit_inprogress)
+			hide_activity();
+	}
+	if (edata->output_to_server)
+	{
+		hide_api_keys(edata->message);
+		hide_api_keys(edata->detail);
+		hide_api_keys(edata->detail_log);
+		hide_api_keys(edata->context);	/* parameters */
+		hide_api_keys(edata->internalquery);
+	}
+	if (edata->elevel == LOG && may_hold_password(edata->message))
+	{
+		edata->message = without_password(edata->message);
+		edata->detail_log = NULL;
+	}
+	if (next_emit_log)
+		next_emit_log(edata);
+}
+
+/* The first hook that sees a statement: its text shows in pg_stat_activity by now. */
+static void
+hide_when_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
+{
+	hide_activity_once();
+	if (next_analyze)
+		next_analyze(pstate, query, jstate);
+}
+
+/* Where the protocol's Execute has shown the text again. */
+static void
+hide_when_started(QueryDesc *query, int eflags)
+{
+	hide_activity_once();
+	if (next_start)
+		next_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+/* Code in a literal may set a password: only the text that others keep is changed. */
+static PlannedStmt *
+hide_in_code(PlannedStmt *pstmt, const char **query)
+{
+	Node	   *stmt = pstmt->utilityStmt;
+	int			start = Max(pstmt->stmt_location, 0);
+	char	   *text;
+
+	if ((!IsA(stmt, DoStmt) && !IsA(stmt, CreateFunctionStmt)) || !may_hold_password(*query))
+		return pstmt;
+	text = pstmt->stmt_len > 0 ? pnstrdup(*query + start, pstmt->stmt_len) : pstrdup(*query + start);
+	if (!may_hold_password(text))
+		return pstmt;
+	pstmt = copyObject(pstmt);
+	pstmt->stmt_location = 0;
+	pstmt->stmt_len = 0;
+	*query = without_password(text);
+	return pstmt;
+}
+
+static void
+seal_first(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
+		   ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+{
+	hide_activity_once();
+	pstmt = hide_in_code(pc_seal_mapping(pstmt, &query, &read_only), &query);
+	if (next_utility)
+		next_utility(pstmt, query, read_only, context, params, env, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, query, read_only, context, params, env, dest, qc);
+}
+
+/*
+ * Modules that were loaded after this one have put their hooks around ours
+ * and would keep the text as it was typed: pg_stat_statements does.
+ */
+void
+pc_hide_from_others(void)
+{
+	next_utility = ProcessUtility_hook;
+	ProcessUtility_hook = seal_first;
+}
+
+void
+pc_hide_init(void)
+{
+	next_emit_log = emit_log_hook;
+	emit_log_hook = hide_in_log;
+	next_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = hide_when_analyzed;
+	next_start = ExecutorStart_hook;
+	ExecutorStart_hook = hide_when_started;
+}

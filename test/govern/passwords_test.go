@@ -1,0 +1,151 @@
+package govern
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/test/world"
+)
+
+// testPasswords: what administrators type shows in no log and no statistics,
+// also where modules that keep statements are loaded after ours.
+func testPasswords(t *testing.T, n *node) {
+	n.exec(t, "CREATE EXTENSION pg_stat_statements; CREATE ROLE secretive; CREATE ROLE secretive2")
+	key, err := os.ReadFile(n.Service.APIKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := strings.TrimSpace(string(key))
+	n.set(t, map[string]string{"log_min_duration_statement": "0", "log_parameter_max_length_on_error": "-1", "auto_explain.log_min_duration": "0"})
+	watcher := n.Login(t, n.User)
+	secret := func(i int) string { return fmt.Sprintf("tell-nobody-%d", i) }
+	for i, test := range []struct {
+		name, sql string
+		extended  bool
+		fails     string
+	}{
+		{name: "create", sql: "CREATE USER MAPPING FOR secretive SERVER src_pg OPTIONS (username 'reader', password '%s')"},
+		{name: "alter", sql: "ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET password '%s')"},
+		{name: "extended protocol", sql: "ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET password '%s')", extended: true},
+		{name: "odd quoting", sql: "ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET \"password\" E'\\x74\\x74'\n'%s')"},
+		{name: "dollar quotes", sql: "ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET password $a$%s$a$)"},
+		{name: "among others", sql: "SELECT 1; ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET password '%s'); SELECT 2"},
+		{name: "syntax error", sql: "CREATE USER MAPPING FOR secretive SERVER src_pg OPTIONS (password '%s'", fails: "42601"},
+		{name: "unknown role", sql: "CREATE USER MAPPING FOR nobody_knows SERVER src_pg OPTIONS (password '%s')", fails: "42704"},
+		{name: "unknown server", sql: "CREATE USER MAPPING FOR secretive SERVER nowhere OPTIONS (password '%s')", fails: "42704"},
+		{name: "unknown option", sql: "CREATE USER MAPPING FOR secretive2 SERVER src_pg OPTIONS (password '%s', passwort 'x')", fails: "HV00D"},
+		{name: "in a block", sql: "DO $$ BEGIN EXECUTE 'ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET password ''%s'')'; END $$"},
+		{name: "in a function", sql: "CREATE FUNCTION pg_temp.f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET password '%s'); END $$; SELECT pg_temp.f()"},
+		{name: "with every plan printed", sql: "SET debug_print_parse = on; SET debug_print_rewritten = on; SET debug_print_plan = on; ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET password '%s'); RESET ALL"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			conn := n.Login(t, n.User)
+			var err error
+			if sql := fmt.Sprintf(test.sql, secret(i)); test.extended {
+				_, err = conn.Exec(t.Context(), sql, pgx.QueryExecModeDescribeExec)
+			} else {
+				_, err = conn.PgConn().Exec(t.Context(), sql).ReadAll()
+			}
+			if test.fails != "" {
+				wantError(t, err, test.fails, "")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			n.wantHidden(t, watcher, conn, secret(i))
+		})
+	}
+	t.Run("while another statement of the message runs", func(t *testing.T) {
+		conn := n.Login(t, n.User)
+		n.exec(t, "SELECT pg_advisory_lock(4711)")
+		done := make(chan error, 1)
+		go func() {
+			_, err := conn.PgConn().Exec(t.Context(), "SELECT pg_advisory_lock(4711); ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET password 'tell-nobody-too')").ReadAll()
+			done <- err
+		}()
+		n.waitsForLock(t, conn)
+		n.wantHidden(t, watcher, conn, "tell-nobody-too")
+		n.exec(t, "SELECT pg_advisory_unlock(4711)")
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("API keys", func(t *testing.T) {
+		for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeDescribeExec} {
+			conn := n.Login(t, n.User)
+			if _, err := conn.Exec(t.Context(), "SELECT immutasys.service_result('GET', '/v1/sources', NULL, '"+api+"')", mode); err != nil {
+				t.Error(err)
+			}
+			n.wantHidden(t, watcher, conn, api)
+			var status int
+			if err := conn.QueryRow(t.Context(), "SELECT status FROM immutasys.service_call('GET', '/v1/nowhere', NULL, $1)", api).Scan(&status); err != nil || status != 404 {
+				t.Errorf("an unknown path is answered %d, %v", status, err)
+			}
+			_, err := conn.Exec(t.Context(), "SELECT immutasys.service_result('POST', '/v1/nowhere', '{}', $1)", api)
+			wantError(t, err, "02000", "there is nothing at")
+			n.wantHidden(t, watcher, conn, api)
+		}
+	})
+	t.Run("plans of governed sessions", func(t *testing.T) {
+		n.exec(t, "ALTER ROLE eve SET auto_explain.log_verbose = on; ALTER ROLE eve SET auto_explain.log_analyze = on; SELECT immutasys.analyze('immuta.staff_pg')")
+		defer n.exec(t, "ALTER ROLE eve RESET auto_explain.log_verbose; ALTER ROLE eve RESET auto_explain.log_analyze; DELETE FROM immutasys.table_statistics")
+		seen, err := world.Type(t.Context(), n.As(world.Eve), "SET client_min_messages = log", "SELECT count(*) FROM immuta.staff_pg WHERE length(note) > 3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{"Remote SQL", "Local because", fmt.Sprintf("rows=%d ", rows), "hr.staff", "board"} {
+			if strings.Contains(seen.String(), part) {
+				t.Errorf("eve sees %q in %s", part, seen)
+			}
+		}
+		seen, err = world.Type(t.Context(), n.As(world.Exempt), "SET client_min_messages = log", "SELECT count(*) FROM immuta.staff_pg")
+		if err != nil || !strings.Contains(seen.String(), "Foreign Scan") {
+			t.Errorf("auto_explain tells an exempt session nothing: %v %v", seen, err)
+		}
+	})
+	t.Run("the statements are there without the secrets", func(t *testing.T) {
+		wantCount(t, n.admin, "SELECT count(*) FROM pg_stat_statements WHERE query = 'CREATE USER MAPPING FOR secretive SERVER src_pg OPTIONS (username ''reader'', password ''********'')'", 1)
+		text, err := n.LogText()
+		if err != nil || !strings.Contains(text, "CREATE USER MAPPING FOR secretive SERVER src_pg OPTIONS (username 'reader', password '********')") {
+			t.Errorf("the statement is not in the log without its password, or %v", err)
+		}
+	})
+}
+
+// wantHidden looks for a secret where others could read it.
+func (n *node) wantHidden(t *testing.T, watcher, typist *pgx.Conn, secret string) {
+	t.Helper()
+	for _, place := range []string{
+		fmt.Sprintf("SELECT query FROM pg_stat_activity WHERE pid = %d", typist.PgConn().PID()),
+		"SELECT string_agg(query, '; ') FROM pg_stat_statements",
+	} {
+		var text string
+		if err := watcher.QueryRow(t.Context(), place).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		if i := strings.Index(text, secret); i >= 0 {
+			t.Errorf("%s shows %q", place, text[max(0, i-100):i+len(secret)])
+		}
+	}
+	log, err := n.LogText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := strings.Index(log, secret); i >= 0 {
+		t.Errorf("the log shows %q", log[max(0, i-200):i+len(secret)])
+	}
+}
+
+// waitsForLock waits until a session waits for a lock.
+func (n *node) waitsForLock(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	if err := world.Until(t.Context(), waitLimit, func() (bool, error) {
+		waits, err := query(t, n.admin, fmt.Sprintf("SELECT count(*) FROM pg_stat_activity WHERE pid = %d AND wait_event_type = 'Lock'", conn.PgConn().PID()))
+		return waits == 1, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
