@@ -73,10 +73,12 @@ func (c *crawler) read(ctx context.Context, db connection.Database) ([]connectio
 
 // begin opens the snapshot. The fixed search path makes type names the same for
 // every account, and lets nobody put functions of theirs in place of PostgreSQL's.
+// What SQL_ASCII holds cannot be converted, so it comes as it is: see clean.
 func begin(ctx context.Context, conn *pgx.Conn, o Options) error {
 	_, err := conn.PgConn().Exec(ctx, fmt.Sprintf(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 		SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL statement_timeout = %d;
-		SET LOCAL idle_in_transaction_session_timeout = '5min'; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0`,
+		SET LOCAL idle_in_transaction_session_timeout = '5min'; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0;
+		SELECT set_config('client_encoding', CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true)`,
 		or(o.Timeout, time.Minute).Milliseconds())).ReadAll()
 	return err
 }
@@ -108,6 +110,11 @@ func (c *crawler) objects(ctx context.Context, conn *pgx.Conn, db connection.Dat
 	if _, err := conn.Exec(ctx, "DECLARE portcullis_crawl NO SCROLL CURSOR FOR "+f.sql(objectsSQL), pgx.QueryExecModeExec, f.grantor, changed); err != nil {
 		return err
 	}
+	// A prepared statement answers in binary, where bytes that are not UTF-8 survive in arrays.
+	fetch, err := conn.Prepare(ctx, "portcullis_fetch", "FETCH "+strconv.Itoa(fetchRows)+" FROM portcullis_crawl")
+	if err != nil {
+		return err
+	}
 	next, names := 0, interned{}
 	// finish hands on the schemas before one that begins.
 	finish := func(until uint32) error {
@@ -124,7 +131,7 @@ func (c *crawler) objects(ctx context.Context, conn *pgx.Conn, db connection.Dat
 	}
 	for {
 		got := 0
-		rows, err := conn.Query(ctx, "FETCH "+strconv.Itoa(fetchRows)+" FROM portcullis_crawl", pgx.QueryExecModeExec)
+		rows, err := conn.Query(ctx, fetch.Name)
 		if err != nil {
 			return err
 		}

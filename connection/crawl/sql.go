@@ -47,7 +47,7 @@ const digestsSQL = `WITH schemas AS MATERIALIZED (` + schemas + `), relations AS
 // objectsSQL reads the relations of the schemas $2.
 const objectsSQL = `WITH schemas AS MATERIALIZED (` + schemas + ` AND n.oid = ANY ($2::oid[])),
 	relations AS MATERIALIZED (` + relations + ` ORDER BY n.oid, c.oid)
-	SELECT r.schema, r.oid, r.relname, r.relkind, r.owner, r.partition_of, r.lack,
+	SELECT r.schema, r.oid, r.relname::text, r.relkind::text, r.owner::text, r.partition_of, r.lack,
 		coalesce((SELECT d.description FROM pg_description d WHERE d.objoid = r.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0), ''),
 		a.numbers, a.names, a.types, a.comments
 	FROM relations r CROSS JOIN LATERAL (
@@ -66,13 +66,15 @@ const labelsSQL = `SELECT l.objoid, l.objsubid::int2, l.provider || '=' || l.lab
 
 // factsSQL says who grants and what of the broker is there. What calls itself
 // the broker's list is read only if reading it runs nobody's code: a plain table
-// without row security, of built-in types.
-const factsSQL = `SELECT (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),
-	CASE WHEN $1 THEN (SELECT p.proowner FROM pg_proc p WHERE p.oid = to_regprocedure('portcullis_broker.tables(jsonb)'))
-		ELSE (SELECT r.oid FROM pg_roles r WHERE r.rolname = $2 AND pg_has_role(r.oid, 'MEMBER')
-			UNION ALL SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user LIMIT 1) END AS grantor,
-	EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass('portcullis_broker.listed') AND c.relkind = 'r' AND NOT c.relrowsecurity
-		AND has_table_privilege(c.oid, 'SELECT') AND NOT c.relhasrules
+// without row security, of built-in types. (to_regclass would fail without USAGE.)
+const factsSQL = `WITH broker AS (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'portcullis_broker' AND has_schema_privilege(n.oid, 'USAGE'))
+	SELECT (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),
+	CASE WHEN $1 THEN (SELECT p.proowner FROM pg_proc p JOIN broker b ON b.oid = p.pronamespace
+			WHERE p.proname = 'tables' AND p.pronargs = 1 AND p.proargtypes[0] = 'jsonb'::regtype)
+		ELSE coalesce((SELECT r.oid FROM pg_roles r WHERE r.rolname = $2 AND pg_has_role(r.oid, 'MEMBER')),
+			(SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user)) END AS grantor,
+	EXISTS (SELECT FROM pg_class c JOIN broker b ON b.oid = c.relnamespace WHERE c.relname = 'listed' AND c.relkind = 'r'
+		AND NOT c.relrowsecurity AND NOT c.relhasrules AND has_table_privilege(c.oid, 'SELECT')
 		AND (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND (a.attname, a.atttypid) IN (('schema_oid', 'oid'::regtype),
 			('schema_name', 'text'::regtype), ('relation_oid', 'oid'::regtype), ('relation_name', 'text'::regtype))) = 4)`
 
