@@ -242,8 +242,9 @@ func (q Question) masks(ds *DataSource) (map[string]Mask, []PolicyRef, error) {
 				return nil, nil, fmt.Errorf("policy %q: the data source has no hash key", p.Name)
 			}
 		}
-		if err := m.Validate(col.Type); err != nil {
-			// A mask by tag may meet a type that it does not know: NULL hides the value.
+		if err := m.Suits(col.Type); err != nil {
+			// A mask by tag may meet a type that it cannot be shown in, and so may one
+			// by name once the source has changed: NULL hides the value.
 			m = Mask{Kind: MaskNull, Policy: p.ID}
 		}
 		masks[col.Name] = m

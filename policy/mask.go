@@ -31,14 +31,20 @@ func (m Mask) Validate(columnType string) error {
 	return err
 }
 
-// OutputType is the type of what the mask shows for a column of this type:
-// text for a hash of anything but text, else the column's type.
-func (m Mask) OutputType(columnType string) string {
-	t := parseType(columnType)
-	if m.Kind == MaskHash && !(t.class == classText && t.length == 0) {
-		return "text"
+// Suits reports why a column of this type cannot be shown under the mask: it
+// is Validate, and what the mask shows must be a value of the column's type.
+func (m Mask) Suits(columnType string) error {
+	if err := m.Validate(columnType); err != nil {
+		return err
 	}
-	return columnType
+	t := parseType(columnType)
+	if m.Kind != MaskHash {
+		return nil
+	}
+	if t.class != classText && t.class != classBlank || t.length > 0 && t.length < HashLength {
+		return fmt.Errorf("a hash is text of %d characters, which type %s cannot hold", HashLength, columnType)
+	}
+	return nil
 }
 
 // Compile prepares the mask for a column of this type. The kind "hash"

@@ -99,6 +99,33 @@ func TestMasks(t *testing.T) {
 	}
 }
 
+func TestMasksSuitColumnsThatHoldWhatTheyShow(t *testing.T) {
+	constant := "1"
+	for _, tt := range []struct {
+		mask     Mask
+		typeName string
+		ok       bool
+	}{
+		{Mask{Kind: MaskHash}, "text", true},
+		{Mask{Kind: MaskHash}, "character varying", true},
+		{Mask{Kind: MaskHash}, "character varying(64)", true},
+		{Mask{Kind: MaskHash}, "character(64)", true},
+		{Mask{Kind: MaskHash}, "character varying(63)", false},
+		{Mask{Kind: MaskHash}, "character(63)", false},
+		{Mask{Kind: MaskHash}, "integer", false},
+		{Mask{Kind: MaskHash}, "uuid", false},
+		{Mask{Kind: MaskHash}, "mood", false},
+		{Mask{Kind: MaskNull}, "mood", true},
+		{Mask{Kind: MaskConstant, Constant: &constant}, "integer", true},
+		{Mask{Kind: MaskConstant, Constant: &constant}, "date", false},
+		{Mask{Kind: MaskRound, Base: "10"}, "text", false},
+	} {
+		if err := tt.mask.Suits(tt.typeName); (err == nil) != tt.ok {
+			t.Errorf("%s on %s: %v", tt.mask.Kind, tt.typeName, err)
+		}
+	}
+}
+
 // TestMaskedNulls compares with what the rules read like, for every kind,
 // mode and value, NULL among them.
 func TestMaskedNulls(t *testing.T) {

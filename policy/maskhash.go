@@ -7,6 +7,9 @@ import (
 	"hash"
 )
 
+// HashLength is how many characters a hash shows.
+const HashLength = 2 * sha256.Size
+
 // hashMasker shows HMAC-SHA-256 of the canonical text in lower case hex (64
 // characters). One key a table: equal values of one table look equal.
 type hashMasker struct {

@@ -97,6 +97,23 @@ func TestDecisionsForNodes(t *testing.T) {
 	}
 }
 
+// A hash that a tag puts on a number shows nothing, and the explanation says why.
+func TestMasksByTagOnOtherTypes(t *testing.T) {
+	f := start(t)
+	f.apply(sampleState)
+	f.must("POST", "/v1/policies", map[string]any{"name": "all money", "kind": "mask", "on": map[string]any{"tags": []string{"Money"}},
+		"columns": map[string]any{"tags": []string{"Money"}}, "mask": map[string]any{"kind": "hash"}}, nil)
+	d := f.decide(f.nodeToken("engine"), "ben_sql", f.orders()).Decisions[0]
+	if d.Masks["amount"].Kind != policy.MaskNull || d.Masks["email"].Kind != policy.MaskHash {
+		t.Errorf("%+v", d.Masks)
+	}
+	var e Explanation
+	f.must("GET", "/v1/explain?user=ben&data_source=orders", nil, &e)
+	if len(e.Masks) != 2 || !strings.Contains(e.Masks[0], "amount: null by all money instead of hash") || !strings.Contains(e.Masks[0], "numeric(12,2) cannot hold") {
+		t.Errorf("%q", e.Masks)
+	}
+}
+
 func TestRevokeShowsAtOnce(t *testing.T) {
 	f := start(t)
 	f.apply(sampleState)
@@ -250,6 +267,7 @@ func TestEveryRefusalNamesTheField(t *testing.T) {
 		{"mask nulls mode", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"hash","nulls":"drop"},"columns":{"names":["a"]},"on":{"all":true}}`, 422, "mask.nulls"},
 		{"mask base", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"round","base":"0"},"columns":{"names":["a"]},"on":{"all":true}}`, 422, "mask.base"},
 		{"mask on type", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"round","base":"1"},"columns":{"names":["email"]},"on":{"data_sources":["orders"]}}`, 422, "mask"},
+		{"hash on a number", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"hash"},"columns":{"names":["amount"]},"on":{"data_sources":["orders"]}}`, 422, "mask"},
 		{"mask column", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"null"},"columns":{"names":["nix"]},"on":{"data_sources":["orders"]}}`, 422, "columns.names[0]"},
 		{"key in mask", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"hash","key":"AAAA"},"columns":{"names":["a"]},"on":{"all":true}}`, 422, "mask.key"},
 		{"empty who", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"subscription","who":{},"on":{"all":true}}`, 422, "who"},

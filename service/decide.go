@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -147,9 +148,9 @@ func (snap *snapshot) find(name string) *policy.DataSource {
 
 func (snap *snapshot) explain(q policy.Question, ds *policy.DataSource) Explanation {
 	d := snap.decide(q, ds.ID)
-	names := map[string]string{}
+	names, meant := map[string]string{}, map[string]policy.Mask{}
 	for _, p := range snap.policies {
-		names[p.ID] = p.Name
+		names[p.ID], meant[p.ID] = p.Name, p.Mask
 	}
 	e := Explanation{DataSource: ds.Name, Subscribed: []string{}, Filters: []string{}, Masks: []string{}}
 	for _, ref := range d.Policies {
@@ -173,8 +174,17 @@ func (snap *snapshot) explain(q policy.Question, ds *policy.DataSource) Explanat
 		if by == "" {
 			by = m.Policy
 		}
-		e.Masks = append(e.Masks, column+": "+string(m.Kind)+" by "+by)
+		e.Masks = append(e.Masks, column+": "+string(m.Kind)+" by "+by+insteadOf(meant[m.Policy], m, ds, column))
 	}
 	e.Decision = d
 	return e
+}
+
+// insteadOf says why a column is shown as NULL where its policy means another mask.
+func insteadOf(meant, shown policy.Mask, ds *policy.DataSource, column string) string {
+	col := columnNamed(ds, column)
+	if meant.Kind == "" || meant.Kind == shown.Kind || col == nil {
+		return ""
+	}
+	return fmt.Sprintf(" instead of %s: %v", meant.Kind, meant.Suits(col.Type))
 }

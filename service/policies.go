@@ -268,7 +268,7 @@ func checkMaskOn(p *Policy, ds *policy.DataSource) error {
 			}
 			continue
 		}
-		if err := p.Mask.Validate(col.Type); err != nil {
+		if err := p.Mask.Suits(col.Type); err != nil {
 			return invalid("mask", "column %q of data source %q: %v", name, ds.Name, err)
 		}
 	}

@@ -90,9 +90,6 @@ func cannotVeil(t *fdw.Table) error {
 	}
 }
 
-// hashLength is how many characters a hash shows.
-const hashLength = 64
-
 // shows refuses a column whose local type cannot hold what the mask shows.
 func shows(m *policy.Mask, c *fdw.TableColumn, t *fdw.Table) error {
 	if m.Kind != policy.MaskHash {
@@ -102,7 +99,7 @@ func shows(m *policy.Mask, c *fdw.TableColumn, t *fdw.Table) error {
 	case "text":
 		return nil
 	case "varchar", "bpchar":
-		if c.Typmod < 4 || c.Typmod-4 >= hashLength {
+		if c.Typmod < 4 || c.Typmod-4 >= policy.HashLength {
 			return nil
 		}
 	}
