@@ -61,6 +61,8 @@ func (o *Operand) isColumn() bool {
 type ConditionError struct {
 	At      int // position, characters from 1; 0: unknown
 	Message string
+
+	Unsupported bool // it is documented, but cannot be used yet
 }
 
 func (e *ConditionError) Error() string {

@@ -263,6 +263,7 @@ func TestEveryRefusalNamesTheField(t *testing.T) {
 		{"mask and filter", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"filter","filter":"true","mask":{"kind":"null"},"on":{"all":true}}`, 422, "mask"},
 		{"mask kind", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"blur"},"columns":{"names":["a"]},"on":{"all":true}}`, 422, "mask.kind"},
 		{"mask pattern", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"regex","pattern":"("},"columns":{"names":["a"]},"on":{"all":true}}`, 422, "mask.pattern"},
+		{"purposes", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"filter","filter":"@isUsingPurpose('x')","on":{"all":true}}`, 422, "filter"},
 		{"mask nulls", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"round","base":"1","nulls":"mask"},"columns":{"names":["a"]},"on":{"all":true}}`, 422, "mask.nulls"},
 		{"mask nulls mode", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"hash","nulls":"drop"},"columns":{"names":["a"]},"on":{"all":true}}`, 422, "mask.nulls"},
 		{"mask base", "POST", "/v1/policies", f.admin, `{"name":"x","kind":"mask","mask":{"kind":"round","base":"0"},"columns":{"names":["a"]},"on":{"all":true}}`, 422, "mask.base"},

@@ -137,7 +137,11 @@ func normalizeFilterPolicy(p *Policy) error {
 func filterError(err error) error {
 	e := invalid("filter", "%v", err)
 	var ce *policy.ConditionError
-	if errors.As(err, &ce) {
+	switch {
+	case !errors.As(err, &ce):
+	case ce.Unsupported:
+		e.Code = "not_supported"
+	default:
 		e.Hint = "Row conditions are built of columns, constants, = <> < <= > >=, IN, BETWEEN, IS NULL, AND, OR, NOT and the documented @functions."
 	}
 	return e

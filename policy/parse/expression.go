@@ -53,36 +53,34 @@ func plainCall(f *pg.FuncCall) bool {
 		!f.AggWithinGroup && !f.AggStar && !f.AggDistinct && !f.FuncVariadic
 }
 
+// arguments says what the @functions that are conditions by themselves take.
+var arguments = map[string]struct {
+	least, most int // 0: any number
+	about       string
+}{
+	"isingroups":              {1, 0, "@isInGroups needs names of groups"},
+	"hasattribute":            {2, 2, "@hasAttribute needs two arguments: name and value"},
+	"groupscontains":          {1, 1, "@groupsContains needs one argument: a column"},
+	"attributevaluescontains": {2, 2, "@attributeValuesContains needs two arguments: the attribute's name and a column"},
+}
+
 // functionCondition reads the @functions that are conditions by themselves.
 func (r *reader) functionCondition(f call, at int) (*policy.Condition, error) {
-	c := &policy.Condition{At: at}
+	if takes, ok := arguments[f.name]; ok && (len(f.args) < takes.least || takes.most > 0 && len(f.args) > takes.most) {
+		return nil, fail(at, "%s", takes.about)
+	}
 	switch f.name {
 	case "isingroups":
-		c.Op = policy.OpIsInGroups
-		if len(f.args) == 0 {
-			return nil, fail(at, "@isInGroups needs names of groups")
-		}
+		return r.withStrings(&policy.Condition{Op: policy.OpIsInGroups, At: at}, f.args)
 	case "hasattribute":
-		c.Op = policy.OpHasAttribute
-		if len(f.args) != 2 {
-			return nil, fail(at, "@hasAttribute needs two arguments: name and value")
-		}
+		return r.withStrings(&policy.Condition{Op: policy.OpHasAttribute, At: at}, f.args)
 	case "groupscontains":
-		if len(f.args) != 1 {
-			return nil, fail(at, "@groupsContains needs one argument: a column")
-		}
-		c.Op = policy.OpGroupsContains
-		return r.withColumn(c, f.args[0])
+		return r.withColumn(&policy.Condition{Op: policy.OpGroupsContains, At: at}, f.args[0])
 	case "attributevaluescontains":
-		if len(f.args) != 2 {
-			return nil, fail(at, "@attributeValuesContains needs two arguments: the attribute's name and a column")
-		}
-		c.Op = policy.OpAttributeValuesContains
-		name, err := r.stringArgument(f.args[0])
+		c, err := r.withStrings(&policy.Condition{Op: policy.OpAttributeValuesContains, At: at}, f.args[:1])
 		if err != nil {
 			return nil, err
 		}
-		c.List = []*policy.Operand{name}
 		return r.withColumn(c, f.args[1])
 	case "columnreference", "columntagged":
 		left, err := r.columnFunction(f, at)
@@ -92,21 +90,31 @@ func (r *reader) functionCondition(f call, at int) (*policy.Condition, error) {
 		return &policy.Condition{Op: policy.OpIsTrue, Left: left, At: at}, nil
 	case "username", "iam":
 		return nil, fail(at, "@%s is a value: compare it with a column", f.name)
-	default:
-		return nil, unknownFunction(f.name, at)
 	}
-	for _, a := range f.args {
-		o, err := r.stringArgument(a)
+	return nil, unknownFunction(f.name, at)
+}
+
+// unknownFunction tells the documented functions that are not there yet from
+// those that never will be.
+func unknownFunction(name string, at int) error {
+	switch name {
+	case "isusingpurpose", "purposescontains":
+		return &policy.ConditionError{At: at, Unsupported: true, Message: "purposes are not supported yet: @isUsingPurpose and @purposesContains cannot be used"}
+	case "interpolatedcomparison":
+		return &policy.ConditionError{At: at, Unsupported: true, Message: "@interpolatedComparison is not supported yet"}
+	}
+	return fail(at, "unknown function @%s: use @username, @iam, @isInGroups, @groupsContains, @hasAttribute, @attributeValuesContains, @columnReference or @columnTagged", name)
+}
+
+func (r *reader) withStrings(c *policy.Condition, nodes []*pg.Node) (*policy.Condition, error) {
+	for _, n := range nodes {
+		o, err := r.stringArgument(n)
 		if err != nil {
 			return nil, err
 		}
 		c.List = append(c.List, o)
 	}
 	return c, nil
-}
-
-func unknownFunction(name string, at int) error {
-	return fail(at, "unknown function @%s: use @username, @iam, @isInGroups, @groupsContains, @hasAttribute, @attributeValuesContains, @columnReference or @columnTagged", name)
 }
 
 func (r *reader) withColumn(c *policy.Condition, n *pg.Node) (*policy.Condition, error) {
@@ -188,23 +196,38 @@ func (r *reader) in(e *pg.A_Expr) (*policy.Condition, error) {
 		return nil, fail(left.At, "IN needs a column on its left")
 	}
 	c := &policy.Condition{Op: policy.OpIn, Left: left, At: r.at(e.Location)}
+	if c.List, err = r.listed(e); err != nil {
+		return nil, err
+	}
+	for _, o := range c.List {
+		if rank(o) == 2 {
+			return nil, fail(o.At, "IN takes constants only")
+		}
+	}
+	if len(c.List) == 0 {
+		return nil, fail(c.At, "IN needs a list of constants")
+	}
+	return negatedIf(lastName(e.Name) == "<>", c), nil
+}
+
+// listed reads the right side of IN and BETWEEN.
+func (r *reader) listed(e *pg.A_Expr) ([]*policy.Operand, error) {
+	var list []*policy.Operand
 	for _, item := range e.Rexpr.GetList().GetItems() {
 		o, err := r.operand(item)
 		if err != nil {
 			return nil, err
 		}
-		if rank(o) == 2 {
-			return nil, fail(o.At, "IN takes constants only")
-		}
-		c.List = append(c.List, o)
+		list = append(list, o)
 	}
-	if len(c.List) == 0 {
-		return nil, fail(c.At, "IN needs a list of constants")
+	return list, nil
+}
+
+func negatedIf(negated bool, c *policy.Condition) *policy.Condition {
+	if !negated {
+		return c
 	}
-	if lastName(e.Name) == "<>" {
-		return &policy.Condition{Op: policy.OpNot, Args: []*policy.Condition{c}, At: c.At}, nil
-	}
-	return c, nil
+	return &policy.Condition{Op: policy.OpNot, Args: []*policy.Condition{c}, At: c.At}
 }
 
 func (r *reader) between(e *pg.A_Expr) (*policy.Condition, error) {
@@ -216,15 +239,8 @@ func (r *reader) between(e *pg.A_Expr) (*policy.Condition, error) {
 		return nil, fail(left.At, "BETWEEN needs a column on its left")
 	}
 	c := &policy.Condition{Op: policy.OpBetween, Left: left, At: r.at(e.Location)}
-	for _, item := range e.Rexpr.GetList().GetItems() {
-		o, err := r.operand(item)
-		if err != nil {
-			return nil, err
-		}
-		c.List = append(c.List, o)
+	if c.List, err = r.listed(e); err != nil {
+		return nil, err
 	}
-	if e.Kind == pg.A_Expr_Kind_AEXPR_NOT_BETWEEN {
-		return &policy.Condition{Op: policy.OpNot, Args: []*policy.Condition{c}, At: c.At}, nil
-	}
-	return c, nil
+	return negatedIf(e.Kind == pg.A_Expr_Kind_AEXPR_NOT_BETWEEN, c), nil
 }
