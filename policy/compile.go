@@ -96,9 +96,9 @@ func (p *Predicate) compileBool(cols []Column, depth int) (evalFunc, error) {
 	case len(args) == 0 || p.Op == OpNot:
 		return nil, fmt.Errorf("operator %q has %d operands", p.Op, len(args))
 	case p.Op == OpAnd:
-		return allOf(args), nil
+		return decidedBy(isFalse, args), nil
 	}
-	return anyOf(args), nil
+	return decidedBy(isTrue, args), nil
 }
 
 func not(t truth) truth {
@@ -111,28 +111,15 @@ func not(t truth) truth {
 	return unknown
 }
 
-func allOf(args []evalFunc) evalFunc {
+// decidedBy is AND, which the first false decides, or OR, which the first true does.
+func decidedBy(decisive truth, args []evalFunc) evalFunc {
+	neutral := not(decisive)
 	return func(get Getter) truth {
-		result := isTrue
+		result := neutral
 		for _, a := range args {
 			switch a(get) {
-			case isFalse:
-				return isFalse
-			case unknown:
-				result = unknown
-			}
-		}
-		return result
-	}
-}
-
-func anyOf(args []evalFunc) evalFunc {
-	return func(get Getter) truth {
-		result := isFalse
-		for _, a := range args {
-			switch a(get) {
-			case isTrue:
-				return isTrue
+			case decisive:
+				return decisive
 			case unknown:
 				result = unknown
 			}

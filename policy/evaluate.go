@@ -175,10 +175,13 @@ func (q Question) excepted(p *Policy) (bool, error) {
 		return false, nil
 	}
 	ok, err := p.Except.Matches(q.Person)
-	if err != nil || !ok || q.Impersonator == nil {
-		return ok, err
+	if err == nil && ok && q.Impersonator != nil {
+		ok, err = p.Except.Matches(q.Impersonator)
 	}
-	return p.Except.Matches(q.Impersonator)
+	if err != nil {
+		return false, fmt.Errorf("policy %q: %w", p.Name, err)
+	}
+	return ok, nil
 }
 
 func (q Question) filters(ds *DataSource) ([]*Predicate, []PolicyRef, error) {
@@ -198,7 +201,7 @@ func (q Question) filters(ds *DataSource) ([]*Predicate, []PolicyRef, error) {
 		}
 		out, err := q.excepted(p)
 		if err != nil {
-			return nil, nil, fmt.Errorf("policy %q: %w", p.Name, err)
+			return nil, nil, err
 		}
 		if out {
 			continue
@@ -229,7 +232,7 @@ func (q Question) masks(ds *DataSource) (map[string]Mask, []PolicyRef, error) {
 		}
 		out, err := q.excepted(p)
 		if err != nil {
-			return nil, nil, fmt.Errorf("policy %q: %w", p.Name, err)
+			return nil, nil, err
 		}
 		if out {
 			continue

@@ -114,64 +114,28 @@ func splitType(name string) (string, []int) {
 	return base, args
 }
 
-func (c class) String() string {
-	switch c {
-	case classInt:
-		return "integer"
-	case classNumeric:
-		return "numeric"
-	case classFloat:
-		return "floating point"
-	case classText, classBlank:
-		return "text"
-	case classBool:
-		return "boolean"
-	case classDate:
-		return "date"
-	case classTimestamp:
-		return "timestamp"
-	case classTimestampTZ:
-		return "timestamp with time zone"
-	case classTime:
-		return "time"
-	case classUUID:
-		return "uuid"
-	case classBytes:
-		return "bytea"
-	}
-	return "other"
+// classNames says how a class is called in messages, and which type a
+// constant carries that is compared with a column of it.
+var classNames = [...]struct{ shown, value string }{
+	classOther:       {"other", ""},
+	classInt:         {"integer", "bigint"},
+	classNumeric:     {"numeric", "numeric"},
+	classFloat:       {"floating point", "double precision"},
+	classText:        {"text", "text"},
+	classBlank:       {"text", "character"},
+	classBool:        {"boolean", "boolean"},
+	classDate:        {"date", "date"},
+	classTimestamp:   {"timestamp", "timestamp"},
+	classTimestampTZ: {"timestamp with time zone", "timestamptz"},
+	classTime:        {"time", "time"},
+	classUUID:        {"uuid", "uuid"},
+	classBytes:       {"bytea", "bytea"},
 }
 
+func (c class) String() string { return classNames[c].shown }
+
 // valueType is the type that a constant compared with a column of this type carries.
-func (t typeInfo) valueType() string {
-	switch t.class {
-	case classInt:
-		return "bigint"
-	case classNumeric:
-		return "numeric"
-	case classFloat:
-		return "double precision"
-	case classText:
-		return "text"
-	case classBlank:
-		return "character"
-	case classBool:
-		return "boolean"
-	case classDate:
-		return "date"
-	case classTimestamp:
-		return "timestamp"
-	case classTimestampTZ:
-		return "timestamptz"
-	case classTime:
-		return "time"
-	case classUUID:
-		return "uuid"
-	case classBytes:
-		return "bytea"
-	}
-	return ""
-}
+func (t typeInfo) valueType() string { return classNames[t.class].value }
 
 // Canonical returns text in the canonical form of the type: two values are
 // equal in PostgreSQL exactly if their canonical forms are the same bytes.
