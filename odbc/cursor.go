@@ -54,6 +54,8 @@ type Cursor struct {
 	ncols  int
 	closed sync.Once
 	ended  bool
+	// nearEnd: what the cursor in C says after each block.
+	nearEnd bool
 }
 
 // Query executes a statement and makes ready to read its result, whose columns
@@ -182,6 +184,7 @@ func (cur *Cursor) fill(b *Block) (rows int64, err error) {
 	s := cur.s
 	err = s.c.do(cur.ctx, s, phaseFetch, func() int64 {
 		rows = int64(C.pc_cursor_fetch(cur.fetch, b.buf))
+		cur.nearEnd = C.pc_cursor_near_end(cur.fetch) != 0
 		return rows
 	}, func(rc int64) error {
 		switch rc {
@@ -206,6 +209,10 @@ func (cur *Cursor) finish() error {
 	}
 	return io.EOF
 }
+
+// NearEnd tells that the block read last was not full: the next call of Next
+// says io.EOF, and need not wait for the source to do so.
+func (cur *Cursor) NearEnd() bool { return cur.nearEnd }
 
 // Columns is the number of columns.
 func (cur *Cursor) Columns() int { return cur.ncols }

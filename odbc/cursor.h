@@ -38,6 +38,7 @@ struct pc_cursor
 	bool		row_bound;		/* row mode: scratch is bound */
 	bool		relayout;
 	bool		ended;
+	bool		short_set;		/* block mode: the last row set was not full */
 	SQLULEN		array_size;		/* as last told to the driver */
 	SQLULEN		fetched;
 	SQLUSMALLINT *status;		/* block_rows entries */

@@ -45,6 +45,13 @@ pc_cursor_rows(const pc_cursor *c)
 	return c->rows;
 }
 
+/* Does the next fetch find the end without waiting for the source, by all that can be told? */
+int
+pc_cursor_near_end(const pc_cursor *c)
+{
+	return c->ended || (c->short_set && c->carry_rows == 0);
+}
+
 /* ---- what a cursor is made of ---- */
 
 static void
@@ -456,6 +463,7 @@ fetch_block(pc_cursor *c, pc_buffer *b, pc_block *blk)
 		return n;
 	if (n == 0)
 		return pc_own_error(c, "HY000", "the driver reports success but gives no rows");
+	c->short_set = (SQLULEN) n < c->array_size;
 	if ((over = scan_block(c, blk, (int32_t) n)) < 0)
 		return over;
 	if (rc == SQL_SUCCESS_WITH_INFO)

@@ -67,6 +67,7 @@ int64_t		pc_cursor_fetch(pc_cursor *c, pc_buffer *b);
 const char *pc_cursor_state(const pc_cursor *c);
 const char *pc_cursor_message(const pc_cursor *c);
 int32_t		pc_cursor_rows(const pc_cursor *c);
+int			pc_cursor_near_end(const pc_cursor *c);
 
 int			pc_buffers_new(pc_buffer *b, int32_t n, int64_t fixed);
 void		pc_buffers_free(pc_buffer *b, int32_t n);

@@ -19,6 +19,7 @@ type ready struct {
 	bytes  int64
 	source *odbc.Block
 	region *mask.Region // nil: the source's block is shown as it is
+	last   bool         // no more comes behind this block
 	err    error
 }
 
@@ -198,33 +199,59 @@ func (f *fetch) execute() (again bool, err error) {
 		return false, f.remoteError(err)
 	}
 	defer cursor.Close()
-	for {
-		block, err := cursor.Next()
-		switch {
-		case errors.Is(err, io.EOF):
-			finished = true
-			// The executor need not wait until the cursor is closed.
-			f.send(ready{err: io.EOF})
-			return false, nil
-		case err != nil:
-			return false, f.remoteError(err)
-		}
-		shown, err := f.show(block)
-		if err != nil {
+	finished, err = f.pass(cursor)
+	return false, err
+}
+
+// pass hands the cursor's blocks to the shim. In peace: the rows have ended or
+// no more are wanted, and the transaction may go on.
+func (f *fetch) pass(cursor *odbc.Cursor) (inPeace bool, err error) {
+	block, err := cursor.Next()
+	for err == nil {
+		shown, failed := f.show(block)
+		if failed != nil {
 			block.Release()
-			return false, err
+			return false, failed
 		}
-		select {
-		case f.out <- shown:
-			s.engine.progress()
-		case <-f.quit:
-			shown.release(f)
-			finished = true // the cursor is closed in peace, the transaction goes on
-			return false, nil
-		case <-f.expired:
-			shown.release(f)
-			return false, canceled()
+		block = nil
+		// The end goes with the last block, so that nobody is woken for it alone.
+		if cursor.NearEnd() {
+			block, err = cursor.Next()
+			shown.last = errors.Is(err, io.EOF)
 		}
+		if taken, failed := f.hand(shown); !taken {
+			if block != nil {
+				block.Release()
+			}
+			return failed == nil, failed
+		}
+		if shown.last {
+			return true, nil
+		}
+		if block == nil && err == nil {
+			block, err = cursor.Next()
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		return false, f.remoteError(err)
+	}
+	f.send(ready{err: io.EOF}) // the executor need not wait until the cursor is closed
+	return true, nil
+}
+
+// hand waits until the shim has room for a block; false: it is not wanted any
+// more, or, with an error, a limit is over.
+func (f *fetch) hand(r ready) (taken bool, err error) {
+	select {
+	case f.out <- r:
+		f.scan.engine.progress()
+		return true, nil
+	case <-f.quit:
+		r.release(f)
+		return false, nil
+	case <-f.expired:
+		r.release(f)
+		return false, canceled()
 	}
 }
 

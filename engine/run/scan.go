@@ -197,11 +197,12 @@ func (e *Engine) ScanNext(id uint64) (unsafe.Pointer, ScanState, error) {
 	if s.fetch == nil {
 		return nil, ScanEnded, &Error{State: stateInternal, Message: "a scan was read that was not started"}
 	}
+	last := s.current.last
 	s.current.release(s.fetch)
 	if s.done {
 		return nil, ScanEnded, nil
 	}
-	if s.over != nil {
+	if s.over != nil || last {
 		s.done = true
 		return nil, ScanEnded, s.over
 	}
@@ -222,7 +223,11 @@ func (e *Engine) ScanNext(id uint64) (unsafe.Pointer, ScanState, error) {
 			}
 			return nil, ScanEnded, s.current.err
 		case s.current.rows == 0: // the filter hid all of it
+			s.done = s.current.last
 			s.current.release(s.fetch)
+			if s.done {
+				return nil, ScanEnded, nil
+			}
 			continue
 		}
 		rows, bytes := s.current.rows, s.current.bytes

@@ -131,6 +131,27 @@ func shownAs(v *string) string {
 	return *v
 }
 
+// Nobody is woken for the end of the rows alone where the last block is short.
+func TestTheEndComesWithTheLastBlock(t *testing.T) {
+	for name, s := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			e := engineFor(t, s, nil)
+			r := wholeTable(s, 1, 2)
+			r.Limit = 3
+			id := begin(t, e, r)
+			if _, state, err := next(t, e, id); err != nil || state != ScanBlock {
+				t.Fatalf("state %v, %v", state, err)
+			}
+			if _, state, err := e.ScanNext(id); err != nil || state != ScanEnded {
+				t.Errorf("after the last block: state %v, %v", state, err)
+			}
+			if n, _ := e.ScanEnd(id); n != 3 {
+				t.Errorf("%d rows", n)
+			}
+		})
+	}
+}
+
 func TestScansBringAllRows(t *testing.T) {
 	for name, s := range sources(t) {
 		t.Run(name, func(t *testing.T) {
