@@ -55,12 +55,20 @@ type Connection struct {
 	systemID string // of the instance that answered at registration
 }
 
-// Setup are the credentials of somebody who may make the system account ready.
+// Setup are the credentials of somebody who may make the system account ready:
+// a user name and password, or an AWS access key that makes a token for the user.
 type Setup struct {
 	Username     string  `json:"username"`
 	Password     *string `json:"password,omitempty"`
 	PasswordFile string  `json:"password_file,omitempty"` // state files only
 
+	AccessKeyID     string  `json:"access_key_id,omitempty"`
+	SecretAccessKey *string `json:"secret_access_key,omitempty"`
+	SessionToken    *string `json:"session_token,omitempty"`
+	Region          string  `json:"region,omitempty"`
+
+	// TakeAccount lets an account that exists become the system account: its password is set anew.
+	TakeAccount bool `json:"take_account,omitempty"`
 	// AcceptCreateRoleEscalation allows CREATEROLE for make_roles on PostgreSQL
 	// 15 and older, where it reaches the operating system.
 	AcceptCreateRoleEscalation bool `json:"accept_createrole_escalation,omitempty"`

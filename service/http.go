@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ type Server struct {
 	engine  *Engine // nil: no engine to keep in step
 	watch   *watcher
 	metrics *metrics
+	native  *Connections
 	routes  []route
 	now     func() time.Time
 	closing chan struct{} // closed when Run ends: streams end too
@@ -70,13 +72,18 @@ func (c caller) allowed(p policy.Permission) bool {
 // NewServer makes the API. Handler serves it, watch must run beside it.
 func NewServer(store *Store, engine *Engine, log *slog.Logger) *Server {
 	s := &Server{store: store, engine: engine, log: log, watch: newWatcher(store, log), metrics: newMetrics(), now: time.Now, closing: make(chan struct{})}
+	s.native = newConnections(store, s.watch, newConnectionMetrics(s.metrics.registry), log)
 	s.routes = s.allRoutes()
 	return s
 }
 
-// Run watches for changes until ctx ends; then streams end. Call it once.
+// Run watches for changes and keeps connections in step until ctx ends; then
+// streams end. Call it once.
 func (s *Server) Run(ctx context.Context) {
 	defer close(s.closing)
+	var native sync.WaitGroup
+	defer native.Wait()
+	native.Go(func() { s.native.run(ctx) })
 	s.watch.run(ctx)
 }
 

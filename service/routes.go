@@ -51,7 +51,8 @@ func (s *Server) allRoutes() []route {
 	routes = append(routes, crud(s, dataSourceKind(), "/v1/data_sources/{name}")...)
 	routes = append(routes, crud(s, policyKind(), "/v1/policies/{name}")...)
 	routes = append(routes, crud(s, subscriptionKind(), "/v1/subscriptions/{data_source}/{userid}")...)
-	return append(routes, crud(s, s.store.accountKind(), "/v1/sql_accounts/{role}")...)
+	routes = append(routes, crud(s, s.store.accountKind(), "/v1/sql_accounts/{role}")...)
+	return append(routes, s.connectionRoutes()...)
 }
 
 func auditParams() []param {
@@ -290,6 +291,9 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, c caller) error {
 		if !c.allowed(p) {
 			return forbidden("Authorization", "the API key %q lacks permission %s", c.key.Name, p)
 		}
+	}
+	if err := s.reachConnections(r.Context(), state.Connections, dry); err != nil {
+		return err
 	}
 	reply, err := s.store.Apply(r.Context(), c.actor(), state, dry)
 	if err != nil {

@@ -149,6 +149,36 @@ func (f *StateFile) readPasswords(dir string) error {
 			}
 		}
 	}
+	return f.readConnectionFiles(dir)
+}
+
+// readConnectionFiles replaces the files that connections name by what they hold.
+func (f *StateFile) readConnectionFiles(dir string) error {
+	if f.State.Connections == nil {
+		return nil
+	}
+	for i := range *f.State.Connections {
+		c := &(*f.State.Connections)[i]
+		if err := readPassword(dir, &c.PasswordFile, &c.Password); err != nil {
+			return f.Locate(invalid(indexed("connections", i)+".password_file", "%v", err))
+		}
+		var ca *string
+		if c.CA != "" {
+			ca = &c.CA
+		}
+		if err := readPassword(dir, &c.CAFile, &ca); err != nil {
+			return f.Locate(invalid(indexed("connections", i)+".ca_file", "%v", err))
+		}
+		if ca != nil {
+			c.CA = *ca
+		}
+		if c.Setup == nil {
+			continue
+		}
+		if err := readPassword(dir, &c.Setup.PasswordFile, &c.Setup.Password); err != nil {
+			return f.Locate(invalid(indexed("connections", i)+".setup.password_file", "%v", err))
+		}
+	}
 	return nil
 }
 
@@ -157,7 +187,7 @@ func readPassword(dir string, file *string, password **string) error {
 		return nil
 	}
 	if *password != nil {
-		return errors.New("state either password or password_file")
+		return errors.New("state either the value or a file that holds it")
 	}
 	path := *file
 	if !filepath.IsAbs(path) {

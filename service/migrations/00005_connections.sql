@@ -117,7 +117,10 @@ COMMENT ON TABLE portcullis.connection_leases IS 'which service works on an inst
 
 CREATE TABLE portcullis.connection_status (
     connection uuid PRIMARY KEY REFERENCES portcullis.connections ON DELETE CASCADE,
-    body       jsonb NOT NULL
+    body       jsonb NOT NULL,
+    progress   jsonb,
+    findings   jsonb NOT NULL DEFAULT '[]',
+    accounts   jsonb NOT NULL DEFAULT '{}'
 );
 COMMENT ON TABLE portcullis.connection_status IS 'how the last round and the last crawl went';
 

@@ -1,0 +1,364 @@
+package service
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/grants"
+	"portcullis.dev/portcullis/connection/setup"
+	"portcullis.dev/portcullis/policy"
+)
+
+// connectionRoutes are the API of PostgreSQL connections.
+func (s *Server) connectionRoutes() []route {
+	name := param{"name", "path", "name of the connection"}
+	admin := policy.PermissionSourceAdmin
+	routes := []route{
+		{method: "GET", path: "/v1/connections/{name}/objects", access: keyOnly, summary: "Databases, schemas and tables of a connection, by name", reply: []Object{}, handle: s.listObjects,
+			params: []param{name, {"level", "query", "database, schema or table"}, {"under", "query", "only in this database or schema"}, {"text", "query", "part of the name"},
+				{"dropped", "query", "true: also what is no longer there"}, {"after", "query", "name of the last one seen"}, {"after_id", "query", "id of the last one seen"},
+				{"limit", "query", "1 to 1000, default 100"}}},
+		{method: "GET", path: "/v1/connections/{name}/objects/{id}", access: keyOnly, summary: "One object with its columns", reply: Object{}, handle: s.readObject,
+			params: []param{name, {"id", "path", "id or full name"}}},
+		{method: "GET", path: "/v1/connections/{name}/status", access: keyOnly, summary: "How a connection stands", reply: ConnectionStatus{}, handle: s.connectionStatus, params: []param{name}},
+		{method: "GET", path: "/v1/connections/{name}/accounts", access: keyOnly, summary: "Who is who on a connection, and who has no account", reply: ConnectionAccounts{}, handle: s.connectionAccounts, params: []param{name}},
+		{method: "GET", path: "/v1/connections/{name}/findings", access: keyOnly, summary: "What people reach beyond the policies, with the statements that a DBA must run", reply: []connection.Excess{},
+			handle: s.connectionFindings, params: []param{name}},
+		{method: "POST", path: "/v1/connections/{name}/sync", access: keyOnly, permission: admin, summary: "Crawl completely and compare now", body: syncRequest{}, reply: SyncReply{}, handle: s.syncConnection, params: []param{name}},
+		{method: "POST", path: "/v1/connections/{name}/dry-run", access: keyOnly, permission: admin, summary: "The SQL that would be run now", reply: ScriptReply{}, handle: s.dryRun, params: []param{name}},
+		{method: "POST", path: "/v1/connection_script", access: keyOnly, permission: admin, summary: "The SQL with which a DBA makes the system account ready", body: ScriptRequest{}, reply: ScriptReply{}, handle: s.setupScript},
+	}
+	for _, rt := range crud(s, connectionKind(), "/v1/connections/{name}") {
+		switch rt.method {
+		case "POST":
+			rt.handle, rt.reply, rt.summary = s.createConnection, Registered{}, "Register a connection: the instance is reached and checked first"
+		case "PUT":
+			rt.handle = s.replaceConnection
+		case "DELETE":
+			rt.handle, rt.summary = s.deleteConnection, "Take back what a connection gave, then forget it"
+			rt.params = append(rt.params, param{"forget", "query", "true: forget it at once and take nothing back"})
+		}
+		routes = append(routes, rt)
+	}
+	routes = append(routes, crud(s, objectSettingsKind(), "/v1/connection_objects/{name}")...)
+	return append(routes, crud(s, mappedAccountKind(), "/v1/connection_accounts/{connection}/{userid}")...)
+}
+
+// longRequest gives a request that waits for an instance more time to answer.
+func longRequest(w http.ResponseWriter) error {
+	return http.NewResponseController(w).SetWriteDeadline(time.Now().Add(10 * time.Minute))
+}
+
+func (s *Server) createConnection(w http.ResponseWriter, r *http.Request, c caller) error {
+	k := connectionKind()
+	var v Connection
+	if err := decode(w, r, &v); err != nil {
+		return err
+	}
+	if err := k.check(&v); err != nil {
+		return err
+	}
+	if old, err := k.find(r.Context(), s.store.pool, k.key(&v)); err != nil {
+		return err
+	} else if old != nil {
+		return conflict("name", "%s exists", v.Name)
+	}
+	if err := longRequest(w); err != nil {
+		return err
+	}
+	reply, err := s.native.register(r.Context(), &v, nil, false)
+	if err != nil {
+		return err
+	}
+	if _, err := s.store.Change(r.Context(), c.actor(), func(ch *change) error {
+		_, err := k.saveOver(r.Context(), ch, &v, nil)
+		return err
+	}); err != nil {
+		return err
+	}
+	stored, err := k.find(r.Context(), s.store.pool, k.key(&v))
+	if err != nil {
+		return err
+	}
+	reply.Connection = *stored
+	writeJSON(w, http.StatusCreated, reply)
+	return nil
+}
+
+func (s *Server) replaceConnection(w http.ResponseWriter, r *http.Request, c caller) error {
+	k := connectionKind()
+	var v Connection
+	if err := decode(w, r, &v); err != nil {
+		return err
+	}
+	if err := k.check(&v); err != nil {
+		return err
+	}
+	if name := r.PathValue("name"); v.Name != name {
+		return invalid("name", "is %q in the body and %q in the path", v.Name, name)
+	}
+	if err := longRequest(w); err != nil {
+		return err
+	}
+	if _, err := s.reachConnection(r.Context(), &v, false); err != nil {
+		return err
+	}
+	var action string
+	version, err := s.store.Change(r.Context(), c.actor(), func(ch *change) (err error) {
+		action, err = k.save(r.Context(), ch, &v)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, changeReply{Version: version, Action: action})
+	return nil
+}
+
+func (s *Server) deleteConnection(w http.ResponseWriter, r *http.Request, c caller) error {
+	forget, err := boolFrom(r, "forget")
+	if err != nil {
+		return err
+	}
+	name := r.PathValue("name")
+	if forget {
+		if err := s.store.forgetConnection(r.Context(), c.actor(), name); err != nil {
+			return err
+		}
+	} else if _, err := s.store.Change(r.Context(), c.actor(), func(ch *change) error {
+		return connectionKind().delete(r.Context(), ch, []string{name})
+	}); err != nil {
+		return err
+	}
+	version, err := s.store.Version(r.Context())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, changeReply{Version: version, Action: "delete"})
+	return nil
+}
+
+func boolFrom(r *http.Request, name string) (bool, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return false, nil
+	}
+	v, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, malformed(name, "must be true or false, not %q", text)
+	}
+	return v, nil
+}
+
+func (s *Server) listObjects(w http.ResponseWriter, r *http.Request, _ caller) error {
+	q := r.URL.Query()
+	f := ObjectFilter{Level: q.Get("level"), Under: q.Get("under"), Text: q.Get("text"), After: q.Get("after"), AfterID: q.Get("after_id")}
+	var err error
+	if f.Dropped, err = boolFrom(r, "dropped"); err != nil {
+		return err
+	}
+	if f.Limit, err = limitFrom(r); err != nil {
+		return err
+	}
+	if f.Limit == 0 {
+		f.Limit = 100
+	}
+	if err := s.store.mustConnection(r.Context(), r.PathValue("name")); err != nil {
+		return err
+	}
+	list, err := s.store.Objects(r.Context(), r.PathValue("name"), f)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, listOrEmpty(list))
+	return nil
+}
+
+func (s *Store) mustConnection(ctx context.Context, name string) error {
+	_, err := s.connectionNamed(ctx, name)
+	return err
+}
+
+func (s *Store) connectionNamed(ctx context.Context, name string) (Connection, error) {
+	list, err := listConnections(ctx, s.pool, []string{name})
+	if err == nil && len(list) == 0 {
+		err = notFound("connection", name)
+	}
+	if err != nil {
+		return Connection{}, err
+	}
+	return list[0], nil
+}
+
+func (s *Server) readObject(w http.ResponseWriter, r *http.Request, _ caller) error {
+	o, err := s.store.Object(r.Context(), r.PathValue("name"), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, o)
+	return nil
+}
+
+func (s *Server) connectionStatus(w http.ResponseWriter, r *http.Request, _ caller) error {
+	st, err := s.store.ConnectionStatus(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, st)
+	return nil
+}
+
+func (s *Server) connectionAccounts(w http.ResponseWriter, r *http.Request, _ caller) error {
+	a, err := s.store.ConnectionAccounts(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, a)
+	return nil
+}
+
+func (s *Server) connectionFindings(w http.ResponseWriter, r *http.Request, _ caller) error {
+	list, err := s.store.ConnectionFindings(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, listOrEmpty(list))
+	return nil
+}
+
+// syncRequest asks for a sync; "" is everything.
+type syncRequest struct {
+	Object string `json:"object,omitempty"` // id or full name of a database, schema or table
+}
+
+// SyncReply tells when the sync is done: sync_done of the status is at least Wanted.
+type SyncReply struct {
+	Wanted int64 `json:"wanted"`
+}
+
+func (s *Server) syncConnection(w http.ResponseWriter, r *http.Request, c caller) error {
+	var req syncRequest
+	if err := decode(w, r, &req); err != nil {
+		return err
+	}
+	wanted, err := s.store.askSync(r.Context(), c.actor(), r.PathValue("name"), req.Object)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, SyncReply{Wanted: wanted})
+	return nil
+}
+
+// askSync forgets the digests of what shall be read anew and asks for a crawl.
+func (s *Store) askSync(ctx context.Context, actor, name, object string) (wanted int64, err error) {
+	_, err = s.Change(ctx, actor, func(c *change) error {
+		list, err := listConnections(ctx, c, []string{name})
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			return notFound("connection", name)
+		}
+		id := list[0].ID
+		tag, err := c.Exec(ctx, `UPDATE portcullis.connection_objects s SET digest = '' WHERE s.connection = $1 AND s.level = 'schema' AND s.dropped IS NULL AND ($2 = '' OR EXISTS
+			(SELECT FROM portcullis.connection_objects o WHERE o.connection = $1 AND (o.id::text = $2 OR o.full_name = $2) AND o.dropped IS NULL AND (o.id = s.id OR o.parent = s.id OR s.parent = o.id)))`, id, object)
+		if err != nil {
+			return err
+		}
+		if object != "" && tag.RowsAffected() == 0 {
+			return notFound("object", object)
+		}
+		if err := c.QueryRow(ctx, "UPDATE portcullis.connections SET sync_wanted = sync_wanted + 1 WHERE id = $1 RETURNING sync_wanted", id).Scan(&wanted); err != nil {
+			return err
+		}
+		return c.record(ctx, "sync", "connections", name, nil, nil)
+	})
+	return wanted, err
+}
+
+// ScriptRequest asks for the script that makes a system account ready, or that removes what it made.
+type ScriptRequest struct {
+	Connection                 Connection `json:"connection"`
+	Databases                  []string   `json:"databases,omitempty"` // default: the connection's
+	AcceptCreateRoleEscalation bool       `json:"accept_createrole_escalation,omitempty"`
+	Removal                    bool       `json:"removal,omitempty"`
+}
+
+// ScriptReply holds SQL.
+type ScriptReply struct {
+	Script string `json:"script"`
+}
+
+func (s *Server) setupScript(w http.ResponseWriter, r *http.Request, _ caller) error {
+	var req ScriptRequest
+	if err := decode(w, r, &req); err != nil {
+		return err
+	}
+	v := &req.Connection
+	if err := connectionKind().check(v); err != nil {
+		return withPrefix("connection", err)
+	}
+	if len(req.Databases) == 0 {
+		req.Databases = []string{v.Database}
+	}
+	write := setup.Script
+	if req.Removal {
+		write = setup.RemovalScript
+	}
+	script, err := write(setup.ScriptOptions{Target: v.target(), Databases: req.Databases, AcceptCreateRoleEscalation: req.AcceptCreateRoleEscalation})
+	if err != nil {
+		return instanceError("connection", err)
+	}
+	writeJSON(w, http.StatusOK, ScriptReply{Script: script})
+	return nil
+}
+
+func (s *Server) dryRun(w http.ResponseWriter, r *http.Request, _ caller) error {
+	if err := longRequest(w); err != nil {
+		return err
+	}
+	script, err := s.native.dryRun(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return instanceError("name", err)
+	}
+	writeJSON(w, http.StatusOK, ScriptReply{Script: script})
+	return nil
+}
+
+// dryRun works out what a round would run now. Nothing is changed, so no lease is needed.
+func (c *Connections) dryRun(ctx context.Context, name string) (script string, err error) {
+	v, err := c.store.connectionNamed(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	target, err := c.store.target(ctx, v)
+	if err != nil {
+		return "", err
+	}
+	roles, err := c.readRoles(ctx, target, v.ID)
+	if err != nil {
+		return "", err
+	}
+	var d desired
+	err = c.store.read(ctx, func(tx pgx.Tx, snap *snapshot) error {
+		d, _, _, err = c.store.desired(ctx, tx, snap, v, target, roles, nil, c.now())
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	engine, err := grants.New(grants.Options{Target: target, Ledger: &ledger{store: c.store, connection: v.ID}, Now: c.now,
+		Connect: func(ctx context.Context, database string) (*pgx.Conn, error) {
+			return c.dialer.Connect(ctx, target, database)
+		},
+		Fence: func(context.Context) error { return errLease }})
+	if err != nil {
+		return "", err
+	}
+	return engine.DryRun(ctx, d.want)
+}

@@ -1,0 +1,301 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/crawl"
+)
+
+// crawlStore writes what one crawl found. Schemas are written as they come, so
+// that memory does not grow with the instance; what is gone is told only once
+// its database was read completely.
+type crawlStore struct {
+	store      *Store
+	connection Connection
+	fence      int64
+	started    time.Time                    // by the store's clock
+	visited    map[uint32]map[uint32]string // database, schema: id of the schema's row
+	changed    bool                         // something that enforcement reads is another than before
+}
+
+func newCrawlStore(ctx context.Context, s *Store, c Connection, fence int64) (*crawlStore, error) {
+	w := &crawlStore{store: s, connection: c, fence: fence, visited: map[uint32]map[uint32]string{}}
+	return w, s.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&w.started)
+}
+
+// transaction runs f while the lease is ours, and keeps it so until the end.
+func (w *crawlStore) transaction(ctx context.Context, f func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, w.store.pool, func(tx pgx.Tx) error {
+		if err := holdLease(ctx, tx, w.connection.ID, w.fence); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+}
+
+// digests are those that the next crawl compares with.
+func (w *crawlStore) digests(ctx context.Context) (crawl.Digests, error) {
+	rows, err := w.store.pool.Query(ctx, `SELECT d.oid, s.oid, s.digest FROM portcullis.connection_objects s JOIN portcullis.connection_objects d ON d.id = s.parent
+		WHERE s.connection = $1 AND s.level = 'schema' AND s.dropped IS NULL AND d.dropped IS NULL AND s.digest <> ''`, w.connection.ID)
+	if err != nil {
+		return nil, err
+	}
+	digests := crawl.Digests{}
+	var database, schema uint32
+	var digest string
+	_, err = pgx.ForEachRow(rows, []any{&database, &schema, &digest}, func() error {
+		if digests[database] == nil {
+			digests[database] = map[uint32]string{}
+		}
+		digests[database][schema] = digest
+		return nil
+	})
+	return digests, err
+}
+
+const objectsAtOnce = 1000
+
+// visit writes the objects of one schema that changed.
+func (w *crawlStore) visit(ctx context.Context, db connection.Database, schema connection.Schema) error {
+	return w.transaction(ctx, func(tx pgx.Tx) error {
+		database, _, err := w.level(ctx, tx, "database", nil, db.OID, db.Name, db.Owner, fullName(w.connection.Name, db.Name))
+		if err != nil {
+			return err
+		}
+		name := fullName(w.connection.Name, db.Name, schema.Name)
+		id, _, err := w.level(ctx, tx, "schema", &database, schema.OID, schema.Name, schema.Owner, name)
+		if err != nil {
+			return err
+		}
+		if w.visited[db.OID] == nil {
+			w.visited[db.OID] = map[uint32]string{}
+		}
+		w.visited[db.OID][schema.OID] = id
+		w.changed = true
+		if err := followColumns(ctx, tx, id, schema.Objects); err != nil {
+			return err
+		}
+		for chunk := range slices.Chunk(schema.Objects, objectsAtOnce) {
+			if err := w.tables(ctx, tx, database, id, name, chunk); err != nil {
+				return err
+			}
+		}
+		return w.inherit(ctx, tx)
+	})
+}
+
+// level writes a database or a schema and returns its row, and whether it had another name before.
+func (w *crawlStore) level(ctx context.Context, tx pgx.Tx, level string, parent *string, oid uint32, name, owner, full string) (id string, renamed bool, err error) {
+	err = tx.QueryRow(ctx, `WITH before AS (SELECT full_name FROM portcullis.connection_objects
+			WHERE connection = $1 AND parent IS NOT DISTINCT FROM $2 AND oid = $4 AND level = $3 AND dropped IS NULL)
+		INSERT INTO portcullis.connection_objects (id, connection, parent, level, oid, name, full_name, remote_owner)
+		VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT (connection, coalesce(parent, connection), oid) WHERE dropped IS NULL
+			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, remote_owner = EXCLUDED.remote_owner, last_seen = now()
+		RETURNING id::text, coalesce((SELECT full_name <> $6 FROM before), false)`, w.connection.ID, parent, level, oid, name, full, owner).Scan(&id, &renamed)
+	return id, renamed, err
+}
+
+// tableRow is a table as the store takes it.
+type tableRow struct {
+	OID            uint32                `json:"oid"`
+	Name           string                `json:"name"`
+	FullName       string                `json:"full_name"`
+	Kind           connection.ObjectKind `json:"kind"`
+	Owner          string                `json:"remote_owner"`
+	Comment        string                `json:"comment"`
+	Labels         []string              `json:"labels"`
+	Columns        []connection.Column   `json:"columns"`
+	NotEnforceable string                `json:"not_enforceable"`
+	Fix            string                `json:"fix"`
+}
+
+func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, schemaName string, objects []connection.Object) error {
+	rows := make([]tableRow, 0, len(objects))
+	oids := make([]int64, 0, len(objects))
+	for _, o := range objects {
+		oids = append(oids, int64(o.OID))
+		rows = append(rows, tableRow{o.OID, o.Name, schemaName + "." + fullName(o.Name), o.Kind, o.Owner, o.Comment, listOrEmpty(o.Labels), o.Columns, o.NotEnforceable, o.Fix})
+	}
+	// ALTER TABLE … SET SCHEMA: the same object.
+	if _, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET parent = $2 FROM portcullis.connection_objects s
+		WHERE o.parent = s.id AND s.parent = $1 AND s.id <> $2 AND o.dropped IS NULL AND o.oid = ANY ($3::bigint[])`, database, schema, oids); err != nil {
+		return err
+	}
+	body, err := json.Marshal(rows)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO portcullis.connection_objects (id, connection, parent, level, oid, name, full_name, kind, remote_owner, comment, labels, columns, not_enforceable, fix)
+		SELECT gen_random_uuid(), $1, $2, 'table', r.oid, r.name, r.full_name, r.kind, r.remote_owner, r.comment, r.labels, r.columns, r.not_enforceable, r.fix
+		FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, name text, full_name text, kind text, remote_owner text, comment text, labels text[], columns jsonb,
+			not_enforceable text, fix text)
+		ON CONFLICT (connection, coalesce(parent, connection), oid) WHERE dropped IS NULL
+			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, kind = EXCLUDED.kind, remote_owner = EXCLUDED.remote_owner,
+				comment = EXCLUDED.comment, labels = EXCLUDED.labels, columns = EXCLUDED.columns,
+				not_enforceable = EXCLUDED.not_enforceable, fix = EXCLUDED.fix, last_seen = now()`, w.connection.ID, schema, body)
+	return err
+}
+
+// followColumns lets tags follow columns that were renamed.
+func followColumns(ctx context.Context, tx pgx.Tx, schema string, objects []connection.Object) error {
+	rows, err := tx.Query(ctx, "SELECT id::text, oid, columns, column_tags FROM portcullis.connection_objects WHERE parent = $1 AND dropped IS NULL AND column_tags <> '{}'", schema)
+	if err != nil {
+		return err
+	}
+	byOID := make(map[uint32]*connection.Object, len(objects))
+	for i := range objects {
+		byOID[objects[i].OID] = &objects[i]
+	}
+	moved := map[string]map[string][]string{}
+	var id string
+	var oid uint32
+	var columns []connection.Column
+	var tags map[string][]string
+	_, err = pgx.ForEachRow(rows, []any{&id, &oid, &columns, &tags}, func() error {
+		if o := byOID[oid]; o != nil {
+			if now := renamedTags(columns, o.Columns, tags); now != nil {
+				moved[id] = now
+			}
+		}
+		columns, tags = nil, nil
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for id, tags := range moved {
+		if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET column_tags = $2 WHERE id = $1", id, tags); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renamedTags moves tags to the new names of columns; nil: none was renamed.
+// A name that is still there keeps its tags as well: they were given to the name.
+func renamedTags(before, after []connection.Column, tags map[string][]string) map[string][]string {
+	was := map[int16]string{}
+	for _, c := range before {
+		was[c.Number] = c.Name
+	}
+	out := map[string][]string{}
+	for name, list := range tags {
+		out[name] = list
+	}
+	changed := false
+	for _, c := range after {
+		old, known := was[c.Number]
+		if !known || old == c.Name || len(tags[old]) == 0 {
+			continue
+		}
+		out[c.Name] = sortedSet(append(slices.Clone(tags[old]), out[c.Name]...))
+		changed = true
+	}
+	if !changed {
+		return nil
+	}
+	return out
+}
+
+// inherit gives objects that now have a name what was said of that name: the
+// settings that waited for it, else those of the object that had it before. A
+// table that is made anew each night would otherwise lose its tags, and with
+// them its masks. Access by individual subscription is not inherited.
+func (w *crawlStore) inherit(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, `WITH taken AS (
+			UPDATE portcullis.connection_objects o SET enforce = w.enforce, tags = w.tags, owners = w.owners, column_tags = w.column_tags
+			FROM portcullis.connection_waiting w WHERE w.connection = $1 AND o.connection = $1 AND o.full_name = w.full_name AND o.dropped IS NULL AND o.last_seen = now()
+			RETURNING o.full_name)
+		DELETE FROM portcullis.connection_waiting w USING taken t WHERE w.connection = $1 AND w.full_name = t.full_name`, w.connection.ID); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET enforce = p.enforce, tags = p.tags, owners = p.owners, column_tags = p.column_tags
+		FROM (SELECT DISTINCT ON (n.id) n.id, b.enforce, b.tags, b.owners, b.column_tags FROM portcullis.connection_objects n
+				JOIN portcullis.connection_objects b ON b.connection = n.connection AND b.level = n.level AND b.full_name = n.full_name AND b.id <> n.id
+			WHERE n.connection = $1 AND n.last_seen = now() AND n.dropped IS NULL AND n.enforce IS NULL AND n.tags = '{}' AND n.column_tags = '{}'
+			ORDER BY n.id, b.dropped DESC NULLS FIRST) p
+		WHERE o.id = p.id`, w.connection.ID)
+	return err
+}
+
+// finish writes the levels above tables and what is gone.
+func (w *crawlStore) finish(ctx context.Context, databases []connection.Database) error {
+	seen := make([]int64, 0, len(databases))
+	for _, db := range databases {
+		seen = append(seen, int64(db.OID))
+		if err := w.transaction(ctx, func(tx pgx.Tx) error { return w.finishDatabase(ctx, tx, db) }); err != nil {
+			return err
+		}
+	}
+	return w.transaction(ctx, func(tx pgx.Tx) error {
+		if err := w.drop(ctx, tx, "level = 'database' AND connection = $1 AND oid <> ALL ($2::bigint[])", w.connection.ID, seen); err != nil || !w.changed {
+			return err
+		}
+		_, err := tx.Exec(ctx, "UPDATE portcullis.connections SET objects_version = objects_version + 1 WHERE id = $1", w.connection.ID)
+		return err
+	})
+}
+
+func (w *crawlStore) finishDatabase(ctx context.Context, tx pgx.Tx, db connection.Database) error {
+	full := fullName(w.connection.Name, db.Name)
+	id, renamed, err := w.level(ctx, tx, "database", nil, db.OID, db.Name, db.Owner, full)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET error = $2 WHERE id = $1", id, jsonOrNil(db.Err)); err != nil || db.Err != nil {
+		return err
+	}
+	schemas := make([]int64, 0, len(db.Schemas))
+	for _, s := range db.Schemas {
+		schemas = append(schemas, int64(s.OID))
+		row, schemaRenamed, err := w.level(ctx, tx, "schema", &id, s.OID, s.Name, s.Owner, fullName(w.connection.Name, db.Name, s.Name))
+		if err != nil {
+			return err
+		}
+		if renamed || schemaRenamed {
+			if err := w.rename(ctx, tx, row); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET digest = $2 WHERE id = $1 AND digest <> $2", row, s.Digest); err != nil {
+			return err
+		}
+	}
+	if err := w.drop(ctx, tx, "level = 'schema' AND parent = $1 AND oid <> ALL ($2::bigint[])", id, schemas); err != nil {
+		return err
+	}
+	for _, row := range w.visited[db.OID] {
+		if err := w.drop(ctx, tx, "level = 'table' AND parent = $1 AND last_seen < $2", row, w.started); err != nil {
+			return err
+		}
+	}
+	return w.inherit(ctx, tx)
+}
+
+// rename makes the names of tables in a schema anew from the schema's.
+func (w *crawlStore) rename(ctx context.Context, tx pgx.Tx, schema string) error {
+	w.changed = true
+	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET full_name = s.full_name || '.' ||
+			CASE WHEN o.name ~ '[."]' THEN '"' || replace(o.name, '"', '""') || '"' ELSE o.name END
+		FROM portcullis.connection_objects s WHERE s.id = $1 AND o.parent = s.id AND o.dropped IS NULL`, schema)
+	return err
+}
+
+// drop marks what is no longer there, with all that was in it.
+func (w *crawlStore) drop(ctx context.Context, tx pgx.Tx, which string, args ...any) error {
+	tag, err := tx.Exec(ctx, `WITH RECURSIVE gone AS (
+			SELECT id FROM portcullis.connection_objects WHERE dropped IS NULL AND `+which+`
+			UNION ALL SELECT o.id FROM portcullis.connection_objects o JOIN gone g ON o.parent = g.id WHERE o.dropped IS NULL)
+		UPDATE portcullis.connection_objects o SET dropped = now() FROM gone g WHERE o.id = g.id`, args...)
+	if tag.RowsAffected() > 0 {
+		w.changed = true
+	}
+	return err
+}

@@ -1,0 +1,399 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/crawl"
+	"portcullis.dev/portcullis/connection/grants"
+	"portcullis.dev/portcullis/connection/mapping"
+	"portcullis.dev/portcullis/policy"
+)
+
+// roundMemory is what a loop remembers between rounds while it holds the lease.
+type roundMemory struct {
+	name    string
+	row     connectionRow
+	status  ConnectionStatus
+	loaded  bool // status was read from the store
+	tables  *nativeTables
+	roles   []mapping.Role
+	digest  string // of what the last round that succeeded completely wanted
+	version int64  // policy version last looked at
+	objects int64  // version of objects last looked at
+	expires time.Time
+	crawled time.Time // the last crawl that succeeded
+}
+
+// connectionRow is what a round reads of the connection itself.
+type connectionRow struct {
+	connection Connection
+	config     string // changes with everything that reaching the instance depends on
+	syncWanted int64
+	syncDone   int64
+	objects    int64
+	version    int64 // of the policies
+}
+
+func (s *Store) connectionRow(ctx context.Context, id string) (r connectionRow, err error) {
+	list, err := listConnections(ctx, s.pool, []string{id})
+	if err != nil {
+		return r, err
+	}
+	if len(list) == 0 {
+		return r, errGone
+	}
+	r.connection = list[0]
+	err = s.pool.QueryRow(ctx, `SELECT md5(concat_ws('/', host, port, database, tls, ca, username, sealed_password, aws, system_id)), sync_wanted, sync_done, objects_version,
+		(SELECT version FROM portcullis.policy_version) FROM portcullis.connections WHERE id = $1`, id).Scan(&r.config, &r.syncWanted, &r.syncDone, &r.objects, &r.version)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return r, errGone
+	}
+	return r, err
+}
+
+// work does what is due and says how long nothing will be.
+func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
+	row, err := l.c.store.connectionRow(ctx, l.id)
+	if err != nil {
+		return firstRetry, err
+	}
+	before, m, now := l.memory.row, &l.memory, l.c.now()
+	m.row, m.name = row, row.connection.Name
+	if !m.loaded {
+		if m.status, err = l.c.store.ConnectionStatus(ctx, m.name); err != nil {
+			return firstRetry, err
+		}
+		m.loaded = true
+	}
+	asked := row.syncWanted > row.syncDone || row.config != before.config || row.connection.Deleting
+	if now.Before(l.notUntil) && (!asked || row.config == before.config && row.syncWanted == before.syncWanted) {
+		return l.notUntil.Sub(now), nil
+	}
+	every, err := time.ParseDuration(row.connection.SyncEvery)
+	if err != nil {
+		return firstRetry, err
+	}
+	if row.connection.Deleting {
+		return every, l.finish(ctx, l.takeBack(ctx))
+	}
+	crawlDue := row.syncWanted > row.syncDone || m.crawled.IsZero() || now.Sub(m.crawled) >= every
+	roundDue := crawlDue || len(m.status.Pending) > 0 || row.version != m.version || row.objects != m.objects || !m.expires.IsZero() && !now.Before(m.expires)
+	if roundDue {
+		err := l.finish(ctx, l.round(ctx, crawlDue))
+		if err != nil || len(m.status.Pending) > 0 {
+			return l.notUntil.Sub(l.c.now()), err
+		}
+	}
+	wait := every - l.c.now().Sub(m.crawled)
+	if !m.expires.IsZero() {
+		wait = min(wait, m.expires.Sub(l.c.now()))
+	}
+	return max(wait, 0), nil
+}
+
+// finish stores how it went, and when to try again.
+func (l *connectionLoop) finish(ctx context.Context, err error) error {
+	m, now := &l.memory, l.c.now().UTC()
+	if errors.Is(err, errGone) || errors.Is(err, errLease) || ctx.Err() != nil {
+		return err
+	}
+	st := &m.status
+	st.LastTry = &now
+	l.notUntil = time.Time{}
+	switch {
+	case err != nil:
+		st.State, st.Tries = standBehind, st.Tries+1
+		e := asInstanceError(err)
+		if st.Error == nil || st.Error.Code != e.Code {
+			st.Since = &now
+		}
+		st.Error = e
+	default:
+		st.Error, st.Since, st.Tries = nil, nil, 0
+		st.State = standInStep
+		if len(st.Pending) > 0 {
+			st.State = standPending
+		}
+		if len(st.Overdue) > 0 {
+			st.State = standOverdue
+		}
+	}
+	if err != nil || len(st.Pending) > 0 {
+		l.notUntil = now.Add(l.retry)
+		l.retry = min(2*l.retry, lastRetry)
+	} else {
+		l.retry = firstRetry
+	}
+	l.c.metrics.finished(l.id, st, err)
+	return errors.Join(err, l.c.store.storeStatus(ctx, l.id, *st, nil, nil))
+}
+
+func asInstanceError(err error) *connection.Error {
+	var e *connection.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	var s *Error
+	if errors.As(err, &s) {
+		return &connection.Error{Code: s.Code, Message: s.Error(), Hint: s.Hint}
+	}
+	return &connection.Error{Code: "internal", Message: "the service could not do this", Detail: err.Error()}
+}
+
+// round crawls if that is due and brings the instance in line.
+func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
+	m := &l.memory
+	started := l.c.now()
+	target, err := l.c.store.target(ctx, m.row.connection)
+	if err != nil {
+		return err
+	}
+	open := func(ctx context.Context, database string) (*pgx.Conn, error) {
+		return l.c.dialer.Connect(ctx, target, database)
+	}
+	if crawlDue {
+		if err := l.crawl(ctx, target, open); err != nil {
+			return err
+		}
+	}
+	if crawlDue || m.roles == nil {
+		if m.roles, err = l.c.readRoles(ctx, target, l.id); err != nil {
+			return err
+		}
+	}
+	d, accounts, version, err := l.desired(ctx, target)
+	if err != nil {
+		return err
+	}
+	digest := digestOf(d.want)
+	if crawlDue || digest != m.digest || len(m.status.Pending) > 0 {
+		m.digest = ""
+		if err := l.enforce(ctx, target, open, d, accounts); err != nil {
+			return err
+		}
+		if len(m.status.Pending) == 0 {
+			m.digest = digest
+		}
+		l.c.metrics.rounded(m.name, l.c.now().Sub(started))
+	}
+	now := l.c.now().UTC()
+	m.status.Version, m.status.LastSync, m.status.Withheld = version, &now, d.withheld
+	m.version, m.objects, m.expires = version, m.tables.version, d.expires
+	if m.row.syncWanted > m.row.syncDone {
+		_, err = l.c.store.pool.Exec(ctx, "UPDATE portcullis.connections SET sync_done = $2 WHERE id = $1", l.id, m.row.syncWanted)
+		m.row.syncDone = m.row.syncWanted
+	}
+	return err
+}
+
+// desired computes what the policies want, at one policy version.
+func (l *connectionLoop) desired(ctx context.Context, target connection.Target) (d desired, accounts ConnectionAccounts, version int64, err error) {
+	m := &l.memory
+	err = l.c.store.read(ctx, func(tx pgx.Tx, snap *snapshot) error {
+		version = snap.version
+		var err error
+		d, accounts, m.tables, err = l.c.store.desired(ctx, tx, snap, m.row.connection, target, m.roles, m.tables, l.c.now())
+		return err
+	})
+	return d, accounts, version, err
+}
+
+// desired computes what the policies want of a connection.
+func (s *Store) desired(ctx context.Context, tx pgx.Tx, snap *snapshot, c Connection, target connection.Target, roles []mapping.Role, had *nativeTables, now time.Time) (
+	d desired, accounts ConnectionAccounts, tables *nativeTables, err error) {
+	if tables, err = loadNativeTables(ctx, tx, c.ID, had); err != nil {
+		return d, accounts, tables, err
+	}
+	people, err := listPeople(ctx, tx, nil)
+	if err != nil {
+		return d, accounts, tables, err
+	}
+	entries, err := mappedEntries(ctx, tx, c.ID)
+	if err != nil {
+		return d, accounts, tables, err
+	}
+	subscriptions, err := tableSubscriptions(ctx, tx, c.ID)
+	if err != nil {
+		return d, accounts, tables, err
+	}
+	subjects := make([]policy.Person, 0, len(people))
+	for i := range people {
+		subjects = append(subjects, *people[i].subject())
+	}
+	w := &wanting{connection: c, tables: tables, policies: snap.policies, people: map[policy.PersonID]*policy.Person{}, roles: map[policy.PersonID]string{}, now: now}
+	var problems []mapping.Problem
+	accounts.Accounts, problems = mapping.Resolve(mapping.Config{Automatic: c.Mapping, MakeRoles: c.MakeRoles, Manual: entries}, subjects,
+		mapping.Instance{Prefix: c.Prefix, SystemAccount: target.Username, Roles: roles})
+	for _, p := range problems {
+		if p.Warning {
+			accounts.Warnings = append(accounts.Warnings, p)
+		} else {
+			accounts.Unmapped = append(accounts.Unmapped, p)
+		}
+	}
+	byText := map[string]*policy.Person{}
+	for i := range subjects {
+		p := &subjects[i]
+		w.people[p.PersonID] = p
+		byText[p.IAMID+"/"+p.UserID] = p
+	}
+	for _, a := range accounts.Accounts {
+		if p := byText[a.Person]; p != nil && p.Status == policy.StatusActive {
+			w.roles[p.PersonID] = a.Role
+		}
+	}
+	d, err = w.compute(ctx, tx, subscriptions)
+	d.want.Accounts = accounts.Accounts
+	return d, accounts, tables, err
+}
+
+// crawl looks at the instance and stores what is there.
+func (l *connectionLoop) crawl(ctx context.Context, target connection.Target, open crawl.Open) error {
+	m := &l.memory
+	server, err := l.c.dialer.Probe(ctx, target)
+	if err != nil {
+		return err
+	}
+	if err := l.c.store.sameInstance(ctx, m.row.connection, server); err != nil {
+		return err
+	}
+	m.status.Server = &server
+	w, err := newCrawlStore(ctx, l.c.store, m.row.connection, l.fence)
+	if err != nil {
+		return err
+	}
+	since, err := w.digests(ctx)
+	if err != nil {
+		return err
+	}
+	told := time.Time{}
+	started := l.c.now()
+	databases, err := crawl.Crawl(ctx, crawl.Options{Open: open, Target: target, Since: since, Visit: w.visit,
+		Progress: func(p crawl.Progress) {
+			if now := l.c.now(); now.Sub(told) > time.Second {
+				told = now
+				if err := l.c.store.storeProgress(ctx, l.id, p); err != nil {
+					l.c.log.Debug("progress could not be stored", "error", err)
+				}
+			}
+		}})
+	if err != nil {
+		return err
+	}
+	if err := w.finish(ctx, databases); err != nil {
+		return err
+	}
+	now := l.c.now().UTC()
+	m.crawled, m.status.LastCrawl = now, &now
+	l.c.metrics.crawled(m.name, now.Sub(started))
+	return nil
+}
+
+// sameInstance makes sure that the instance is the one that was registered.
+func (s *Store) sameInstance(ctx context.Context, c Connection, server connection.Server) error {
+	if c.systemID == server.SystemID {
+		return nil
+	}
+	if c.systemID != "" {
+		return &connection.Error{Code: "another_instance", Message: "another PostgreSQL instance answers than the one that was registered",
+			Hint: "If it was replaced for good, delete the connection (--forget) and register it anew."}
+	}
+	_, err := s.pool.Exec(ctx, "UPDATE portcullis.connections SET system_id = $2 WHERE id = $1 AND system_id IS NULL", c.ID, server.SystemID)
+	return sameInstanceTwice(&c, err)
+}
+
+// enforce applies the difference and takes over the report.
+func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, open grants.Connect, d desired, accounts ConnectionAccounts) error {
+	m := &l.memory
+	engine, err := l.engine(target, open)
+	if err != nil {
+		return err
+	}
+	report, err := engine.Round(ctx, d.want)
+	if err != nil {
+		return err
+	}
+	l.takeOver(report)
+	st := &m.status
+	st.Lacking = append(firstOf(m.tables.lacking, maxListed), report.Lacking...)
+	st.Lacking = firstOf(st.Lacking, maxListed)
+	st.People = PeopleCounts{Mapped: len(accounts.Accounts), Unmapped: len(accounts.Unmapped), Warnings: len(accounts.Warnings)}
+	return l.c.store.storeStatus(ctx, l.id, *st, listOrEmpty(report.Excess), &accounts)
+}
+
+func firstOf[T any](list []T, n int) []T { return list[:min(len(list), n):min(len(list), n)] }
+
+func (l *connectionLoop) engine(target connection.Target, open grants.Connect) (*grants.Engine, error) {
+	return grants.New(grants.Options{
+		Target: target, Connect: open, Ledger: &ledger{store: l.c.store, connection: l.id, fence: l.fence},
+		Fence:   func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) },
+		Pending: l.memory.status.Pending, Now: l.c.now,
+	})
+}
+
+// takeOver keeps what a report says, and raises the alarm on revokes that wait too long.
+func (l *connectionLoop) takeOver(r connection.Report) {
+	st := &l.memory.status
+	st.Equal, st.Exceeds, st.Lacks, st.Applied, st.Drift, st.Pending = r.Equal, r.Exceeds, r.Lacks, r.Applied, r.Drift, r.Pending
+	st.Drifts += int64(r.Drift)
+	l.c.metrics.applied(l.memory.name, r.Applied, r.Drift)
+	alarmed := len(st.Overdue)
+	st.Overdue = nil
+	for _, p := range r.Pending {
+		if p.Revoke && l.c.now().Sub(p.Since) >= l.c.overdue {
+			st.Overdue = append(st.Overdue, p)
+		}
+	}
+	if len(st.Overdue) > alarmed {
+		p := st.Overdue[0]
+		l.c.log.Error("a revoke is not in force", "connection", l.memory.name, "statement", p.Statement, "since", p.Since, "blocked by", p.Blocker, "further", len(st.Overdue)-1)
+	}
+}
+
+// takeBack ends a connection: all that it gave is taken away, then it is forgotten.
+func (l *connectionLoop) takeBack(ctx context.Context) error {
+	m := &l.memory
+	target, err := l.c.store.target(ctx, m.row.connection)
+	if err != nil {
+		return err
+	}
+	engine, err := l.engine(target, func(ctx context.Context, database string) (*pgx.Conn, error) {
+		return l.c.dialer.Connect(ctx, target, database)
+	})
+	if err != nil {
+		return err
+	}
+	report, err := engine.TakeBack(ctx)
+	if err != nil {
+		return err
+	}
+	l.takeOver(report)
+	if len(report.Pending) > 0 {
+		return nil
+	}
+	if err := l.c.store.forgetConnection(ctx, "service", m.name); err != nil {
+		return err
+	}
+	l.c.log.Info("a connection is deleted: what it gave was taken back", "connection", m.name)
+	return errGone
+}
+
+// forgetConnection removes a connection with all that is known of it.
+func (s *Store) forgetConnection(ctx context.Context, actor, name string) error {
+	_, err := s.Change(ctx, actor, func(c *change) error {
+		tag, err := c.Exec(ctx, "DELETE FROM portcullis.connections WHERE name = $1", name)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return notFound("connection", name)
+		}
+		return c.record(ctx, "forget", "connections", name, nil, nil)
+	})
+	return err
+}

@@ -1,0 +1,356 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/policy"
+)
+
+// wanting works out what the policies want of one instance. A grant shows a
+// table as it is, so it goes only to people to whom no filter and no mask
+// applies there: the others are withheld, with the reason.
+type wanting struct {
+	connection Connection
+	tables     *nativeTables
+	policies   []policy.Policy
+	people     map[policy.PersonID]*policy.Person
+	roles      map[policy.PersonID]string // of those who are mapped
+	now        time.Time
+
+	shapes   map[string]*shape
+	sets     map[string]*connection.AccessSet
+	members  map[string]map[string]bool // by set
+	withheld map[string]*Withheld
+	expires  time.Time // when the answer changes by itself; zero: never
+}
+
+// shape is what hides something of a table: tables with the same shape show
+// themselves to the same people.
+type shape struct {
+	key      string
+	example  *policy.DataSource
+	policies []*policy.Policy
+	hidden   bool // from everyone
+	plain    map[policy.PersonID]bool
+}
+
+// Withheld says that tables are not granted to people who may only see a part of them.
+type Withheld struct {
+	Policies []string `json:"policies"` // the filters and masks
+	People   []string `json:"people"`   // at most a hundred
+	Tables   []string `json:"tables"`   // at most a hundred
+	Count    int      `json:"count"`    // of tables
+}
+
+// desired is what the policies want of a connection at one policy version.
+type desired struct {
+	want     connection.Want
+	withheld []Withheld
+	expires  time.Time
+}
+
+// everything but who and what matters is filled in by the caller.
+func (w *wanting) compute(ctx context.Context, q querier, subscriptions map[[16]byte][]policy.Subscription) (desired, error) {
+	w.shapes, w.sets, w.members, w.withheld = map[string]*shape{}, map[string]*connection.AccessSet{}, map[string]map[string]bool{}, map[string]*Withheld{}
+	subscribing := w.subscribing()
+	for chunk := range slices.Chunk(w.tables.list, objectsAtOnce) {
+		full, err := allColumnsWhere(ctx, q, chunk, w.needsColumns)
+		if err != nil {
+			return desired{}, err
+		}
+		for i := range chunk {
+			w.table(&chunk[i], full[chunk[i].id], subscribing, subscriptions[chunk[i].id])
+		}
+	}
+	return w.result(), nil
+}
+
+// subscriber is a subscription policy with the people it takes in.
+type subscriber struct {
+	policy  *policy.Policy
+	people  []*policy.Person
+	invalid bool // nobody can tell whom it means: it denies where it applies
+}
+
+func (w *wanting) subscribing() []subscriber {
+	var out []subscriber
+	for i := range w.policies {
+		p := &w.policies[i]
+		if p.Kind != policy.KindSubscription {
+			continue
+		}
+		s := subscriber{policy: p}
+		for id := range w.roles {
+			ok, err := p.Who.Matches(w.people[id])
+			if err != nil {
+				s.invalid = true
+				break
+			}
+			if ok {
+				s.people = append(s.people, w.people[id])
+			}
+		}
+		slices.SortFunc(s.people, func(a, b *policy.Person) int { return comparePeople(a.PersonID, b.PersonID) })
+		out = append(out, s)
+	}
+	return out
+}
+
+func comparePeople(a, b policy.PersonID) int {
+	return cmp.Or(strings.Compare(a.IAMID, b.IAMID), strings.Compare(a.UserID, b.UserID))
+}
+
+// needsColumns tells whether some policy may read columns without tags.
+func (w *wanting) needsColumns(t *nativeTable) bool {
+	var ds *policy.DataSource
+	for i := range w.policies {
+		p := &w.policies[i]
+		if p.Kind == policy.KindSubscription || p.Kind == policy.KindMask && len(p.Columns.Names) == 0 {
+			continue
+		}
+		if ds == nil {
+			ds = t.dataSource(w.connection.Name)
+		}
+		if p.On.Matches(ds) {
+			return true
+		}
+	}
+	return false
+}
+
+func allColumnsWhere(ctx context.Context, q querier, tables []nativeTable, which func(*nativeTable) bool) (map[[16]byte][]policy.TaggedColumn, error) {
+	var ids [][16]byte
+	for i := range tables {
+		if which(&tables[i]) {
+			ids = append(ids, tables[i].id)
+		}
+	}
+	if ids == nil {
+		return nil, nil
+	}
+	return allColumns(ctx, q, ids)
+}
+
+// table puts one table into the sets of those who may see all of it.
+func (w *wanting) table(t *nativeTable, columns []policy.TaggedColumn, subscribing []subscriber, individual []policy.Subscription) {
+	ds := t.dataSource(w.connection.Name)
+	if columns != nil {
+		ds.Columns = columns
+	}
+	var matching []*subscriber
+	for i := range subscribing {
+		s := &subscribing[i]
+		if !s.policy.On.Matches(ds) {
+			continue
+		}
+		if s.invalid {
+			return
+		}
+		matching = append(matching, s)
+	}
+	if len(matching) == 0 && len(individual) == 0 || t.cannot {
+		return
+	}
+	sh := w.shapeOf(ds)
+	if sh == nil {
+		return
+	}
+	for _, s := range matching {
+		w.add(setID("policy", s.policy.ID, s.policy.Access, sh.key), nativeAccess(s.policy.Access), t, sh, s.people)
+	}
+	for _, a := range []policy.Access{policy.AccessRead, policy.AccessWrite} {
+		if people := w.selected(individual, a); people != nil {
+			w.add(setID("table", uuidText(t.id), a, ""), nativeAccess(a), t, sh, people)
+		}
+	}
+}
+
+func setID(what, id string, a policy.Access, shape string) string {
+	text := what + ":" + id + ":" + string(nativeAccess(a))
+	if shape != "" {
+		text += ":" + shape
+	}
+	return text
+}
+
+func nativeAccess(a policy.Access) connection.Access {
+	if a == policy.AccessWrite {
+		return connection.Write
+	}
+	return connection.Read
+}
+
+// selected are the mapped people with a subscription of their own that is in force.
+func (w *wanting) selected(list []policy.Subscription, a policy.Access) []*policy.Person {
+	var people []*policy.Person
+	for _, s := range list {
+		if _, mapped := w.roles[s.Person]; !mapped || nativeAccess(s.Access) != nativeAccess(a) {
+			continue
+		}
+		if !s.Expires.IsZero() {
+			if !s.Expires.After(w.now) {
+				continue
+			}
+			if w.expires.IsZero() || s.Expires.Before(w.expires) {
+				w.expires = s.Expires
+			}
+		}
+		people = append(people, w.people[s.Person])
+	}
+	return people
+}
+
+// shapeOf finds what hides something of a table; nil: a policy cannot be understood, nobody gets it.
+func (w *wanting) shapeOf(ds *policy.DataSource) *shape {
+	shaping, hidden, err := policy.Shaping(ds, w.policies)
+	if err != nil {
+		return nil
+	}
+	key := ""
+	if len(shaping) > 0 || hidden {
+		key = shapeKey(ds, shaping, hidden)
+	}
+	sh := w.shapes[key]
+	if sh == nil {
+		sh = &shape{key: key, example: ds, policies: shaping, hidden: hidden, plain: map[policy.PersonID]bool{}}
+		w.shapes[key] = sh
+	}
+	return sh
+}
+
+// shapeKey is the same for tables that the same policies shape alike. Filters
+// read columns, masks do not: who is excepted from a mask depends on people only.
+func shapeKey(ds *policy.DataSource, shaping []*policy.Policy, hidden bool) string {
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	_ = enc.Encode(hidden) // a hash takes everything
+	filtered := false
+	for _, p := range shaping {
+		_ = enc.Encode(p.ID)
+		filtered = filtered || p.Kind == policy.KindFilter
+	}
+	if filtered {
+		_ = enc.Encode(ds.Columns)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+func (w *wanting) shows(sh *shape, p *policy.Person) bool {
+	if len(sh.policies) == 0 {
+		return !sh.hidden
+	}
+	plain, known := sh.plain[p.PersonID]
+	if !known {
+		plain = !sh.hidden && policy.Plain(p, sh.example, sh.policies)
+		sh.plain[p.PersonID] = plain
+	}
+	return plain
+}
+
+// add puts a table and those of people who may see all of it into a set.
+func (w *wanting) add(id string, a connection.Access, t *nativeTable, sh *shape, people []*policy.Person) {
+	set := w.sets[id]
+	if set == nil {
+		set = &connection.AccessSet{ID: id, Access: a}
+		w.sets[id] = set
+		w.members[id] = map[string]bool{}
+		for _, p := range people {
+			if w.shows(sh, p) {
+				w.members[id][w.roles[p.PersonID]] = true
+			} else {
+				w.withhold(sh, p)
+			}
+		}
+	}
+	set.Tables = append(set.Tables, t.ref)
+	if h := w.withheld[sh.key]; h != nil {
+		h.table(fullName(w.connection.Name, t.ref.Database, t.ref.Schema, t.ref.Name))
+	}
+}
+
+const maxExamples = 100
+
+func (w *wanting) withhold(sh *shape, p *policy.Person) {
+	h := w.withheld[sh.key]
+	if h == nil {
+		h = &Withheld{}
+		for _, p := range sh.policies {
+			h.Policies = append(h.Policies, p.Name)
+		}
+		w.withheld[sh.key] = h
+	}
+	if name := p.IAMID + "/" + p.UserID; len(h.People) < maxExamples && !slices.Contains(h.People, name) {
+		h.People = append(h.People, name)
+	}
+}
+
+func (h *Withheld) table(name string) {
+	if len(h.Tables) > 0 && h.Tables[len(h.Tables)-1] == name {
+		return
+	}
+	h.Count++
+	if len(h.Tables) < maxExamples {
+		h.Tables = append(h.Tables, name)
+	}
+}
+
+// result is in a fixed order, without sets that give nobody anything.
+func (w *wanting) result() desired {
+	d := desired{expires: w.expires}
+	for _, id := range sortedKeys(w.sets) {
+		if len(w.members[id]) == 0 {
+			continue
+		}
+		set := w.sets[id]
+		set.Members = sortedKeys(w.members[id])
+		d.want.Sets = append(d.want.Sets, *set)
+	}
+	for _, key := range sortedKeys(w.withheld) {
+		d.withheld = append(d.withheld, *w.withheld[key])
+	}
+	d.want.Managed = make([]connection.ObjectRef, 0, len(w.tables.list))
+	for i := range w.tables.list {
+		d.want.Managed = append(d.want.Managed, w.tables.list[i].ref)
+	}
+	return d
+}
+
+// digestOf tells whether two rounds want the same.
+func digestOf(want connection.Want) string {
+	h := sha256.New()
+	_ = json.NewEncoder(h).Encode(want) // a hash takes everything
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// tableSubscriptions are the individual subscriptions to tables of a connection.
+func tableSubscriptions(ctx context.Context, q querier, connectionID string) (map[[16]byte][]policy.Subscription, error) {
+	rows, err := q.Query(ctx, `SELECT o.id, p.iamid, p.userid, s.access, s.expires FROM portcullis.connection_subscriptions s
+		JOIN portcullis.connection_objects o ON o.id = s.object AND o.connection = $1 AND o.dropped IS NULL JOIN portcullis.people p ON p.id = s.person_id`, connectionID)
+	if err != nil {
+		return nil, err
+	}
+	out := map[[16]byte][]policy.Subscription{}
+	var id pgtype.UUID
+	var s policy.Subscription
+	var expires *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &s.Person.IAMID, &s.Person.UserID, &s.Access, &expires}, func() error {
+		s.Expires = time.Time{}
+		if expires != nil {
+			s.Expires = *expires
+		}
+		out[id.Bytes] = append(out[id.Bytes], s)
+		return nil
+	})
+	return out, err
+}
