@@ -16,13 +16,14 @@ const (
 
 // Excess is access that somebody else gave and that we cannot revoke.
 type Excess struct {
-	Person    string    `json:"person"`
+	Person    string    `json:"person"` // the first, if others reach it the same way
 	Role      string    `json:"role"`
 	Object    ObjectRef `json:"object"`
 	Privilege string    `json:"privilege"` // SELECT, TRIGGER, ownership, SUPERUSER, …
 	Via       []string  `json:"via"`       // roles on the way, PUBLIC, or the view or function that reads the table
 	Grantor   string    `json:"grantor,omitempty"`
-	Statement string    `json:"statement"` // what a DBA must run
+	Statement string    `json:"statement"`        // what a DBA must run
+	People    int       `json:"people,omitempty"` // how many reach it the same way
 }
 
 // Pending is a statement that is not in force yet.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/broker"
 )
 
 // Connect opens a session of the system account in a database of the instance.
@@ -18,7 +19,9 @@ type Options struct {
 	Connect Connect
 	Ledger  Ledger
 	// Fence is asked right before each commit; an error means that the lease is
-	// no longer ours and ends the round.
+	// no longer ours and ends the round. What a commit changes may become
+	// visible up to five seconds later, so a lease must outlive its last Fence by
+	// more.
 	Fence func(ctx context.Context) error
 	// LockTimeout bounds one wait for somebody's lock (1 s), Attempts how often
 	// a statement that met one is tried in a round (3).
@@ -27,36 +30,104 @@ type Options struct {
 	Now         func() time.Time
 	// Pending of the last report: what stays pending keeps its Since.
 	Pending []connection.Pending
+	// MaxExcess bounds the causes that a report lists (1,000); all are counted.
+	MaxExcess int
 }
 
 // Engine acts on one instance. Its methods may not be called concurrently;
 // engines of two processes are kept apart by Fence.
-type Engine struct{ o Options }
+type Engine struct {
+	o Options
+}
 
 // New returns an engine; nothing is contacted yet.
 func New(o Options) (*Engine, error) {
 	if o.Connect == nil || o.Ledger == nil || o.Fence == nil {
 		return nil, errors.New("grants: Connect, Ledger and Fence are needed")
 	}
+	if err := broker.CheckPrefix(o.Target.Prefix); err != nil {
+		return nil, err
+	}
+	if o.LockTimeout <= 0 {
+		o.LockTimeout = time.Second
+	}
+	if o.Attempts <= 0 {
+		o.Attempts = 3
+	}
+	if o.MaxExcess <= 0 {
+		o.MaxExcess = 1000
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return &Engine{o: o}, nil
 }
-
-var errUnbuilt = errors.New("grants: being built")
 
 // Round brings the instance in line with what is wanted and says how it stands
 // after. Statements that failed are pending in the report; an error means that
 // the instance could not be read, or that the lease was lost.
 func (e *Engine) Round(ctx context.Context, want connection.Want) (connection.Report, error) {
-	return connection.Report{}, errUnbuilt
+	s := &sessions{connect: e.o.Connect}
+	defer s.close()
+	before, err := e.look(ctx, s, want)
+	if err != nil {
+		return connection.Report{}, err
+	}
+	if len(before.plan.changes()) == 0 && len(before.plan.announce) == 0 && len(before.plan.forget) == 0 {
+		return e.report(ctx, before, nil)
+	}
+	x, err := e.apply(ctx, s, before)
+	if err != nil {
+		return connection.Report{}, err
+	}
+	after, err := e.look(ctx, s, want)
+	if err != nil {
+		return connection.Report{}, err
+	}
+	return e.report(ctx, after, x)
 }
 
 // DryRun returns, as a script, what Round would run now.
 func (e *Engine) DryRun(ctx context.Context, want connection.Want) (string, error) {
-	return "", errUnbuilt
+	s := &sessions{connect: e.o.Connect}
+	defer s.close()
+	now, err := e.look(ctx, s, want)
+	if err != nil {
+		return "", err
+	}
+	return e.script(now), nil
 }
 
-// TakeBack drops every role of the ledger after revoking what it holds, and
-// nothing else. What could not be taken back is pending in the report.
+// TakeBack drops the roles that hold our grants after revoking what they hold,
+// then the login roles that were made, and nothing that is not in the ledger.
+// What could not be taken back is pending in the report.
 func (e *Engine) TakeBack(ctx context.Context) (connection.Report, error) {
-	return connection.Report{}, errUnbuilt
+	report, err := e.Round(ctx, connection.Want{})
+	if err != nil {
+		return report, err
+	}
+	s := &sessions{connect: e.o.Connect}
+	defer s.close()
+	now, err := e.look(ctx, s, connection.Want{})
+	if err != nil {
+		return report, err
+	}
+	x := e.executor(s, now)
+	logins, gone := now.logins(e.o.Target)
+	if err := x.run(ctx, e.o.Target.Database, logins); err != nil {
+		return report, err
+	}
+	for _, c := range logins {
+		if !x.failed(c) {
+			gone = append(gone, c.role)
+		}
+	}
+	if err := e.o.Ledger.Forget(ctx, gone...); err != nil {
+		return report, err
+	}
+	report.Applied += x.applied
+	for _, f := range x.failures {
+		report.Pending = append(report.Pending, e.pending(now, f.change, &f))
+	}
+	return report, nil
 }

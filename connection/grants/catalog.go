@@ -1,0 +1,195 @@
+package grants
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"portcullis.dev/portcullis/connection"
+)
+
+// catalog is an instance as its catalogs have it.
+type catalog struct {
+	*graph
+	account   uint32 // the system account
+	ownerRole uint32 // Target.OwnerRole, 0 if it is not there
+	databases []*database
+	// elsewhere are the databases, by name, in which roles of ours have
+	// privileges, wanted there or not.
+	elsewhere []string
+	listed    map[string]databaseRow
+}
+
+// databaseRow is a row of pg_database.
+type databaseRow struct {
+	oid, owner uint32
+	name       string
+	acl        []entry // CONNECT is canSelect, since that is all that counts
+}
+
+const (
+	sqlSelf = `SELECT current_setting('server_version_num')::int, r.oid, coalesce(to_regrole(quote_ident($1))::oid, 0::oid)
+		FROM pg_roles r WHERE r.rolname = current_user`
+	sqlRoles = `SELECT oid, rolname::text, rolsuper, rolcreaterole, rolcanlogin, rolreplication, rolbypassrls, rolinherit, rolcreatedb,
+		CASE WHEN oid = ANY ($2) OR starts_with(rolname, $1) THEN coalesce(shobj_description(oid, 'pg_authid'), '') ELSE '' END FROM pg_roles`
+	sqlMembers = `SELECT m.roleid, m.member, m.grantor, m.admin_option, r.rolinherit, true
+		FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member`
+	sqlMembers16 = `SELECT roleid, member, grantor, admin_option, inherit_option, set_option FROM pg_auth_members`
+	sqlDatabases = `SELECT d.oid, d.datdba, d.datname::text, ` + aclArrays + ` FROM pg_database d, ` + aclLateral + `(coalesce(d.datacl, acldefault('d', d.datdba))) a
+		WHERE a.privilege_type = 'CONNECT') x WHERE d.datallowconn`
+	sqlDependents = `SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d
+		ON d.oid = CASE WHEN s.classid = 'pg_database'::regclass THEN s.objid ELSE s.dbid END
+		WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1) AND s.deptype = 'a' AND d.datallowconn ORDER BY 1`
+)
+
+// An ACL crosses as four arrays of equal length.
+const (
+	aclArrays  = `x.grantees, x.grantors, x.privileges, x.grantable`
+	aclLateral = `LATERAL (SELECT coalesce(array_agg(a.grantee), '{}') AS grantees, coalesce(array_agg(a.grantor), '{}') AS grantors,
+		coalesce(array_agg(a.privilege_type), '{}') AS privileges, coalesce(array_agg(a.is_grantable), '{}') AS grantable FROM aclexplode`
+)
+
+type aclColumns struct {
+	grantees, grantors []uint32
+	privileges         []string
+	grantable          []bool
+}
+
+func (c *aclColumns) targets() []any {
+	return []any{&c.grantees, &c.grantors, &c.privileges, &c.grantable}
+}
+
+// renamed reads an ACL in which one other privilege counts as if it were SELECT.
+func (c *aclColumns) entries(privilege string) ([]entry, error) {
+	if privilege != "SELECT" {
+		for i, p := range c.privileges {
+			c.privileges[i] = map[bool]string{true: "SELECT", false: ""}[p == privilege]
+		}
+	}
+	return foldACL(c.grantees, c.grantors, c.privileges, c.grantable)
+}
+
+// readInstance reads what is the same in every database.
+func readInstance(ctx context.Context, conn *pgx.Conn, t connection.Target, made map[string]MadeRole) (*catalog, error) {
+	c := &catalog{listed: map[string]databaseRow{}}
+	var version int
+	if err := conn.QueryRow(ctx, sqlSelf, t.OwnerRole()).Scan(&version, &c.account, &c.ownerRole); err != nil {
+		return nil, remote("reading the version", err)
+	}
+	ours := make([]uint32, 0, len(made))
+	for _, m := range made {
+		ours = append(ours, m.OID)
+	}
+
+	var roles []role
+	err := each(ctx, conn, func(rows pgx.Rows) error {
+		var r role
+		err := rows.Scan(&r.oid, &r.name, &r.super, &r.createRole, &r.login, &r.replication, &r.bypassRLS, &r.inherit, &r.createDB, &r.comment)
+		roles = append(roles, r)
+		return err
+	}, sqlRoles, t.Prefix, ours)
+	if err != nil {
+		return nil, remote("reading the roles", err)
+	}
+	// A role that was just made is in the ledger without OID.
+	for _, r := range roles {
+		if m, ok := made[r.name]; ok && m.OID == 0 {
+			ours = append(ours, r.oid)
+		}
+	}
+
+	var memberships []membership
+	query := sqlMembers
+	if version >= 160000 {
+		query = sqlMembers16
+	}
+	err = each(ctx, conn, func(rows pgx.Rows) error {
+		var m membership
+		err := rows.Scan(&m.role, &m.member, &m.grantor, &m.admin, &m.inherit, &m.set)
+		memberships = append(memberships, m)
+		return err
+	}, query)
+	if err != nil {
+		return nil, remote("reading the memberships", err)
+	}
+	c.graph = newGraph(version, roles, memberships)
+
+	err = each(ctx, conn, func(rows pgx.Rows) error {
+		var d databaseRow
+		var acl aclColumns
+		if err := rows.Scan(append([]any{&d.oid, &d.owner, &d.name}, acl.targets()...)...); err != nil {
+			return err
+		}
+		d.acl, err = acl.entries("CONNECT")
+		c.listed[d.name] = d
+		return err
+	}, sqlDatabases)
+	if err != nil {
+		return nil, remote("reading the databases", err)
+	}
+	err = each(ctx, conn, func(rows pgx.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		c.elsewhere = append(c.elsewhere, name)
+		return err
+	}, sqlDependents, ours)
+	if err != nil {
+		return nil, remote("reading what roles of ours hold", err)
+	}
+	return c, nil
+}
+
+// each runs a query and hands its rows over one by one.
+func each(ctx context.Context, conn *pgx.Conn, row func(pgx.Rows) error, query string, args ...any) error {
+	rows, err := conn.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// may reports whether a role, with what it inherits, owns an object or has the
+// grant option of all these privileges from one grantee: PostgreSQL grants as
+// one role only.
+func (c *catalog) may(who uint32, owner uint32, acl []entry, want bits) bool {
+	if r := c.roles[who]; r == nil {
+		return false
+	} else if r.super {
+		return true
+	}
+	held := c.inherits(who)
+	if slices.Contains(held, owner) {
+		return true
+	}
+	options := map[uint32]bits{}
+	for _, e := range acl {
+		if e.by < 0 && e.via == "" && slices.Contains(held, e.grantee) {
+			options[e.grantee] |= e.bits >> optionShift & tableBits
+		}
+	}
+	for _, o := range options {
+		if want&^o == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// public reports whether everybody has a privilege.
+func public(acl []entry, want bits) bool {
+	for _, e := range acl {
+		if e.grantee == 0 && e.via == "" && e.bits&want == want {
+			return true
+		}
+	}
+	return false
+}
+
+func remote(doing string, err error) error { return fmt.Errorf("grants: %s: %w", doing, err) }

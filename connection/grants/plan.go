@@ -1,0 +1,310 @@
+package grants
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"portcullis.dev/portcullis/connection"
+)
+
+// plan is what has to be changed on an instance, in the order in which it is.
+type plan struct {
+	version  int
+	mode     connection.Mode
+	roles    []change            // made, reset; memberships revoked
+	tables   map[string][]change // by database: revoked, then granted
+	joins    []change            // memberships granted
+	drops    []change            // roles dropped
+	refused  []refusal
+	lacking  map[string][]string // reason: tables
+	settled  map[string]string   // digest of what is wanted, by role
+	touched  map[string]int      // changes by role
+	forget   []string            // roles of the ledger that are gone and not wanted
+	announce []MadeRole          // to be put into the ledger before anything is made
+}
+
+// refusal is a role that cannot be had.
+type refusal struct {
+	role string
+	err  *connection.Error
+}
+
+func (p *plan) changes() []change {
+	out := slices.Clone(p.roles)
+	for _, name := range slices.Sorted(maps.Keys(p.tables)) {
+		out = append(out, p.tables[name]...)
+	}
+	return append(append(out, p.joins...), p.drops...)
+}
+
+// desiredRole is a role of ours as it is wanted.
+type desiredRole struct {
+	kind    RoleKind
+	of      string
+	members []string // sorted
+}
+
+// planner compares. It only reads.
+type planner struct {
+	*plan
+	cat    *catalog
+	want   *wanted
+	ledger map[string]MadeRole
+	target connection.Target
+	roles  map[string]*desiredRole
+	asRole uint32            // who grants roles
+	have   map[string]*role  // wanted roles that are there
+	mine   map[uint32]string // roles that hold grants and are there, wanted or not
+	grants []change          // of the database at hand
+}
+
+// compare works out the difference; nothing but its arguments decides.
+func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]MadeRole) *plan {
+	p := &planner{
+		plan: &plan{version: cat.version, mode: t.Mode, tables: map[string][]change{}, lacking: map[string][]string{},
+			settled: map[string]string{}, touched: map[string]int{}},
+		cat: cat, want: w, ledger: ledger, target: t, roles: map[string]*desiredRole{}, have: map[string]*role{}, mine: map[uint32]string{},
+	}
+	p.asRole = p.rolesAs()
+	p.desireRoles()
+	p.compareRoles()
+	p.findMine()
+	p.compareMembers()
+	for at, d := range w.databases {
+		p.compareTables(at, d)
+		p.compareSchemas(d)
+		p.compareDatabase(d)
+		p.tables[d.name] = append(p.tables[d.name], p.grants...)
+		p.grants = nil
+	}
+	p.compareDrops()
+	p.digest()
+	return p.plan
+}
+
+// rolesAs is who makes and joins roles: the broker's owner role, the same in
+// grantor mode from PostgreSQL 16 on, so that accounts can be rotated, else the
+// account itself.
+func (p *planner) rolesAs() uint32 {
+	owner := p.cat.roles[p.cat.ownerRole]
+	if p.target.Mode == connection.ModeBroker {
+		return p.cat.ownerRole
+	}
+	if owner != nil && p.cat.version >= 160000 && owner.createRole && slices.Contains(p.cat.identities(p.cat.account), owner.oid) {
+		return owner.oid
+	}
+	return p.cat.account
+}
+
+// as is how a statement says who acts: nothing for the account itself, and
+// nothing where the broker's functions do.
+func (p *planner) as(who uint32) string {
+	if p.target.Mode == connection.ModeBroker || who == p.cat.account {
+		return ""
+	}
+	return p.cat.name(who)
+}
+
+func (p *planner) desireRoles() {
+	for _, s := range p.want.sets {
+		ways := map[string]bool{}
+		unknown := false // whether it holds tables
+		for at, tables := range s.tables {
+			d := p.want.databases[at]
+			unknown = unknown || d.unreadable
+			for _, i := range tables {
+				if k := d.tables[i].class; k >= 0 {
+					ways[p.way(d, d.classes[k].schema)] = true
+				}
+			}
+		}
+		if len(ways) == 0 && !unknown {
+			continue // made at first need
+		}
+		p.roles[s.role] = &desiredRole{kind: RoleSet, of: s.id, members: p.eligible(s.members)}
+		for w := range ways {
+			p.roles[w].members = append(p.roles[w].members, s.role)
+		}
+	}
+	for _, r := range p.roles {
+		slices.Sort(r.members)
+		r.members = slices.Compact(r.members)
+	}
+}
+
+// way is the role that holds USAGE on a schema. ACLs are bounded in size and
+// sets are not, so sets are members of it instead of being granted USAGE.
+func (p *planner) way(d *database, s *schema) string {
+	name, through := schemaRole(p.target.Prefix, d.oid, s.oid), databaseRole(p.target.Prefix, d.oid)
+	if p.roles[name] == nil {
+		p.roles[name] = &desiredRole{kind: RoleSchema, of: d.name + "." + s.name}
+		if p.roles[through] == nil {
+			p.roles[through] = &desiredRole{kind: RoleDatabase, of: d.name}
+		}
+		p.roles[through].members = append(p.roles[through].members, name)
+	}
+	return name
+}
+
+// eligible are the members that can be: they exist or may be made, can log in
+// and are neither superusers, who reach everything, nor roles of ours.
+func (p *planner) eligible(members []string) []string {
+	var out []string
+	for _, name := range members {
+		r := p.cat.names[name]
+		switch {
+		case p.target.Ours(name) || r == nil && !p.mayMake(name):
+		case r != nil && (r.super || !r.login || r.oid == p.cat.account):
+		default:
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (p *planner) mayMake(name string) bool {
+	if !p.target.MakeRoles || name == "" || len(name) > 63 || strings.HasPrefix(name, "pg_") {
+		return false
+	}
+	return slices.ContainsFunc(p.want.accounts, func(a connection.Account) bool { return a.Make && a.Role == name })
+}
+
+func (p *planner) compareRoles() {
+	for _, name := range slices.Sorted(maps.Keys(p.roles)) {
+		p.compareRole(name, p.roles[name].kind, p.roles[name].of)
+	}
+	logins := map[string]bool{}
+	for _, r := range p.roles {
+		if r.kind != RoleSet {
+			continue
+		}
+		for _, m := range r.members {
+			if p.cat.names[m] == nil {
+				logins[m] = true
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(logins)) {
+		p.compareRole(name, RoleLogin, p.want.people[name])
+	}
+}
+
+// compareRole sees to it that a role is there and ours.
+func (p *planner) compareRole(name string, kind RoleKind, of string) {
+	made, known := p.ledger[name]
+	now := p.cat.names[name]
+	if now != nil && p.ours(made, known, now) {
+		p.have[name] = now
+		if made.OID == 0 {
+			made.OID = now.oid
+			p.announce = append(p.announce, made)
+		}
+		if kind != RoleLogin && (now.login || now.createRole || !now.inherit) {
+			p.add(&p.plan.roles, change{action: resetRole, as: p.as(p.asRole), role: name})
+		}
+		return
+	}
+	if now != nil {
+		delete(p.roles, name)
+		p.refused = append(p.refused, refusal{name, &connection.Error{Code: "role_not_ours",
+			Message: fmt.Sprintf("role %s is there already and was not made for this connection", quoteIdentifier(name)),
+			Detail:  "It is left alone, and nothing is granted to it.",
+			Hint:    fmt.Sprintf("If nobody needs it: DROP ROLE %s; or ALTER ROLE %s RENAME TO another name.", quoteIdentifier(name), quoteIdentifier(name))}})
+		return
+	}
+	again := made.Settled
+	if !known || made.OID != 0 {
+		made = MadeRole{Name: name, Kind: kind, For: of, Mark: newMark()}
+	}
+	made.Settled = again
+	p.announce = append(p.announce, made)
+	p.add(&p.plan.roles, change{action: makeRole, as: p.as(p.asRole), role: name, login: kind == RoleLogin, comment: roleComment(made)})
+}
+
+// ours reports whether a role that is there is the one of the ledger: by OID, or
+// by its mark if it was made and the ledger did not hear of it any more.
+func (p *planner) ours(made MadeRole, known bool, now *role) bool {
+	if !known {
+		return false
+	}
+	if made.OID == 0 {
+		return strings.Contains(now.comment, made.Mark)
+	}
+	return made.OID == now.oid
+}
+
+// findMine lists the roles that hold our grants, those that are no longer
+// wanted too.
+func (p *planner) findMine() {
+	for name, made := range p.ledger {
+		now := p.cat.names[name]
+		switch {
+		case made.Kind == RoleLogin:
+		case now != nil && p.ours(made, true, now):
+			p.mine[now.oid] = name
+		case p.roles[name] == nil:
+			p.forget = append(p.forget, name)
+		}
+	}
+	slices.Sort(p.forget)
+}
+
+func roleComment(m MadeRole) string {
+	of := map[RoleKind]string{RoleSet: "access of ", RoleSchema: "way to schema ", RoleDatabase: "way to database ", RoleLogin: "login of "}[m.Kind]
+	return fmt.Sprintf("Portcullis: %s%s [%s]", of, m.For, m.Mark)
+}
+
+func newMark() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func (p *planner) add(list *[]change, c change) {
+	p.touched[c.role]++
+	c.drift = p.ledger[c.role].Settled != "" && c.action != dropRole
+	*list = append(*list, c)
+}
+
+// digest remembers what is wanted of each role, and takes the mark of drift off
+// changes of roles of which something else was wanted before.
+func (p *planner) digest() {
+	sums := map[string][]string{}
+	for name, r := range p.roles {
+		sums[name] = append(sums[name], strings.Join(r.members, "\x00"))
+	}
+	for _, s := range p.want.sets {
+		if p.roles[s.role] == nil {
+			continue
+		}
+		for at, d := range p.want.databases {
+			h := sha256.New()
+			for _, i := range s.tables[at] {
+				if d.tables[i].class >= 0 {
+					fmt.Fprintln(h, d.tables[i].ref.OID)
+				}
+			}
+			sums[s.role] = append(sums[s.role], fmt.Sprintf("%d %x", d.oid, h.Sum(nil)))
+		}
+	}
+	for name, parts := range sums {
+		slices.Sort(parts[1:])
+		sum := sha256.Sum256([]byte(strings.Join(parts, "\x01")))
+		p.settled[name] = hex.EncodeToString(sum[:])
+	}
+	same := func(list []change) {
+		for i := range list {
+			list[i].drift = list[i].drift && p.ledger[list[i].role].Settled == p.settled[list[i].role]
+		}
+	}
+	same(p.plan.roles)
+	same(p.joins)
+	for _, list := range p.tables {
+		same(list)
+	}
+}

@@ -1,0 +1,334 @@
+package grants_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"pgregory.net/rapid"
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/grants"
+)
+
+// TestEffective makes random policies, people and grants of others, kills the
+// engine now and then, and compares what real sessions can do, under every role
+// that they can become, with what the engine says and the policies give.
+func TestEffective(t *testing.T) {
+	everyWorld(t, func(t *testing.T, w *world) {
+		db := "random_" + string(w.target.Mode)
+		w.sql("postgres", "CREATE DATABASE %s", db)
+		n := 0
+		rapid.Check(t, func(rt *rapid.T) {
+			n++
+			r := &random{world: w, rt: rt, db: db, n: n}
+			defer r.clean()
+			r.build()
+			r.act()
+		})
+	})
+}
+
+// random is one case.
+type random struct {
+	*world
+	rt     *rapid.T
+	db     string
+	n      int
+	schema string
+	people []string
+	groups []string
+	tables []connection.ObjectRef
+	done   []string // for the reader of a failure
+}
+
+var someNames = []string{"a", `q"'uote`, "пример", "with space", "UPPER", "$1", strings.Repeat("x", 40)}
+
+func (r *random) run(format string, args ...any) error {
+	sql := fmt.Sprintf(format, args...)
+	err := try(r.dba(r.db), sql)
+	r.done = append(r.done, fmt.Sprintf("%s -- %v", sql, err))
+	return err
+}
+
+func ident(s string) string { return pgx.Identifier{s}.Sanitize() }
+
+func (r *random) build() {
+	mode := r.target.Prefix[10:11]
+	r.schema = fmt.Sprintf("s%d %s", r.n, rapid.SampledFrom(someNames).Draw(r.rt, "schema"))
+	r.sql(r.db, "CREATE SCHEMA %s", ident(r.schema))
+	for i := range rapid.IntRange(1, 4).Draw(r.rt, "tables") {
+		name := fmt.Sprintf("%s%d", rapid.SampledFrom(someNames).Draw(r.rt, "table"), i)
+		r.sql(r.db, "CREATE TABLE %s.%s (a int, b int)", ident(r.schema), ident(name))
+		r.tables = append(r.tables, r.ref(r.db, r.schema, name))
+	}
+	r.manage(r.db, r.schema)
+	for i := range rapid.IntRange(1, 3).Draw(r.rt, "people") {
+		name := fmt.Sprintf("p%d%s%d %s", r.n, mode, i, rapid.SampledFrom(someNames).Draw(r.rt, "name"))
+		inherit := rapid.SampledFrom([]string{"INHERIT", "INHERIT", "NOINHERIT"}).Draw(r.rt, "inherit")
+		r.sql(r.db, "CREATE ROLE %s LOGIN PASSWORD 'pw' %s", ident(name), inherit)
+		r.people = append(r.people, name)
+	}
+	for i := range rapid.IntRange(0, 3).Draw(r.rt, "groups") {
+		name := fmt.Sprintf("g%d%s%d", r.n, mode, i)
+		attribute := rapid.SampledFrom([]string{"", "", "NOINHERIT", "CREATEROLE"}).Draw(r.rt, "attribute")
+		r.sql(r.db, "CREATE ROLE %s %s", ident(name), attribute)
+		r.groups = append(r.groups, name)
+	}
+}
+
+func (r *random) want() connection.Want {
+	want := connection.Want{Managed: r.tables, Accounts: people(r.people...)}
+	for i := range rapid.IntRange(0, 3).Draw(r.rt, "sets") {
+		access := rapid.SampledFrom([]connection.Access{connection.Read, connection.Write}).Draw(r.rt, "access")
+		tables := rapid.SliceOfDistinct(rapid.SampledFrom(r.tables), func(o connection.ObjectRef) uint32 { return o.OID }).Draw(r.rt, "of")
+		members := rapid.SliceOfDistinct(rapid.SampledFrom(r.people), rapid.ID).Draw(r.rt, "members")
+		want.Sets = append(want.Sets, set(fmt.Sprintf("%d/%d:%s", r.n, i, access), access, tables, members...))
+	}
+	return want
+}
+
+func (r *random) act() {
+	var want connection.Want
+	for range rapid.IntRange(1, 3).Draw(r.rt, "rounds") {
+		want = r.want()
+		for range rapid.IntRange(0, 5).Draw(r.rt, "by hand") {
+			r.byHand()
+		}
+		if rapid.Bool().Draw(r.rt, "crash") {
+			r.crashing(want, rapid.IntRange(1, 60).Draw(r.rt, "after"))
+		}
+	}
+	r.engine = nil
+	report, err := r.tryRound(want)
+	if err != nil {
+		r.rt.Fatalf("%v", err)
+	}
+	r.check(want, report)
+}
+
+// crashing runs a round whose sessions break after a number of messages.
+func (r *random) crashing(want connection.Want, after int) {
+	r.dial = breakAfter(after)
+	r.engine = nil
+	_, err := r.tryRound(want)
+	r.dial, r.engine = nil, nil
+	r.done = append(r.done, fmt.Sprintf("-- crash after %d messages: %v", after, err))
+}
+
+// byHand is what a DBA does beside us.
+func (r *random) byHand() {
+	to := slices.Concat(r.people, r.groups)
+	made, _ := r.ledger.Roles(context.Background())
+	var ours []string
+	for _, m := range made {
+		if m.Kind != grants.RoleLogin {
+			ours = append(ours, m.Name)
+		}
+	}
+	t := rapid.SampledFrom(r.tables).Draw(r.rt, "on")
+	table := ident(t.Schema) + "." + ident(t.Name)
+	privilege := rapid.SampledFrom([]string{"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER", "SELECT (b)", "ALL"}).Draw(r.rt, "privilege")
+	who := rapid.SampledFrom(to).Draw(r.rt, "who")
+	someRole := rapid.SampledFrom(slices.Concat(r.groups, ours, []string{"pg_read_all_data", "pg_write_all_data"})).Draw(r.rt, "role")
+	switch rapid.SampledFrom([]string{"grant", "grant", "public", "usage", "member", "member", "ours", "drop ours", "owner", "revoke", "attribute"}).Draw(r.rt, "what") {
+	case "grant":
+		_ = r.run("GRANT %s ON %s TO %s %s", privilege, table, ident(who), rapid.SampledFrom([]string{"", "WITH GRANT OPTION"}).Draw(r.rt, "option"))
+	case "public":
+		_ = r.run("GRANT %s ON %s TO PUBLIC", privilege, table)
+	case "usage":
+		_ = r.run("GRANT USAGE ON SCHEMA %s TO %s", ident(r.schema), ident(who))
+	case "member":
+		options := []string{"", "WITH ADMIN OPTION"}
+		if r.major >= 16 {
+			options = append(options, "WITH INHERIT FALSE", "WITH SET FALSE", "WITH INHERIT FALSE, SET FALSE, ADMIN TRUE", "WITH INHERIT FALSE, SET FALSE", "WITH SET FALSE, INHERIT TRUE, ADMIN TRUE")
+		}
+		_ = r.run("GRANT %s TO %s %s", ident(someRole), ident(who), rapid.SampledFrom(options).Draw(r.rt, "options"))
+	case "ours":
+		if len(ours) > 0 {
+			_ = r.run("GRANT %s ON %s TO %s", privilege, table, ident(rapid.SampledFrom(ours).Draw(r.rt, "ours")))
+		}
+	case "drop ours":
+		if len(ours) > 0 {
+			role := ident(rapid.SampledFrom(ours).Draw(r.rt, "ours"))
+			_ = r.run("DROP OWNED BY %s; DROP ROLE %[1]s", role)
+		}
+	case "owner":
+		_ = r.run("ALTER TABLE %s OWNER TO %s", table, ident(who))
+	case "revoke":
+		if len(ours) > 0 {
+			_ = r.run("REVOKE ALL ON %s FROM %s", table, ident(rapid.SampledFrom(ours).Draw(r.rt, "ours")))
+		}
+	case "attribute":
+		_ = r.run("ALTER ROLE %s NOINHERIT", ident(who))
+	}
+}
+
+var tried = []string{"SELECT", "SELECT b", "INSERT", "UPDATE", "DELETE", "TRUNCATE"}
+
+func (r *random) check(want connection.Want, report connection.Report) {
+	fail := func(format string, args ...any) {
+		r.rt.Fatalf(format+"\n%s\nwant: %+v\nreport: %+v", append(args, strings.Join(r.done, "\n"), want, report)...)
+	}
+	if len(report.Lacking) > 0 && !strings.Contains(strings.Join(r.done, ""), "OWNER TO") {
+		fail("lacking %v", report.Lacking)
+	}
+	real := map[string]map[string]bool{}
+	for _, p := range r.people {
+		real[p] = r.reality(p)
+	}
+	counted := map[connection.Verdict]int{}
+	err := r.engine.Inspect(context.Background(), want, "", func(p grants.Pair) {
+		counted[p.Verdict]++
+		for _, what := range tried {
+			privilege, _, _ := strings.Cut(what, " ")
+			does := real[p.Role][fmt.Sprint(p.Object.OID, " ", what)]
+			says := slices.Contains(p.Has, privilege) || what == "SELECT b" && p.Reaches("SELECT")
+			// USAGE of one role and TRUNCATE of another do not add up.
+			if does != says && (does || what != "TRUNCATE") && !strings.Contains(p.Beyond, "CREATEROLE") {
+				fail("%s on %s by %q: does %v, said %v (%+v)", what, p.Object.Name, p.Role, does, says, p)
+			}
+			if does && !slices.Contains(p.Should, privilege) && p.Verdict != connection.Exceeds {
+				fail("%s on %s by %q: reached, not given, and the verdict is %s", what, p.Object.Name, p.Role, p.Verdict)
+			}
+			if !does && slices.Contains(p.Should, privilege) && len(report.Lacking) == 0 && len(report.Pending) == 0 {
+				fail("%s on %s by %q: given and not reached (%+v)", what, p.Object.Name, p.Role, p)
+			}
+		}
+	})
+	if err != nil {
+		fail("%v", err)
+	}
+	if counted[connection.Exceeds] != report.Exceeds || counted[connection.Lacks] != report.Lacks || counted[connection.Equal] != report.Equal {
+		fail("counted %v", counted)
+	}
+	if (report.Exceeds > 0) != (len(report.Excess) > 0) && report.Exceeds > 0 {
+		fail("%d exceed and nobody knows why", report.Exceeds)
+	}
+}
+
+// tryAll finds, as a person, every role that the person can become, granting
+// itself what it may, and tries statements under each. What one role may look up
+// another may run.
+const tryAll = `DO $do$
+DECLARE
+	roles text[] := %s; statements text[] := %s;
+	person text := session_user; r text; x text; i int; more boolean := true; done text[] := '{}'; known text[] := '{}';
+BEGIN
+	WHILE more LOOP
+		more := false;
+		FOREACH r IN ARRAY roles LOOP
+			BEGIN
+				EXECUTE format('SET ROLE %%I', r);
+				FOREACH x IN ARRAY roles LOOP
+					IF x <> person AND NOT r || ' ' || x = ANY (known) THEN
+						BEGIN
+							EXECUTE format('GRANT %%I TO %%I', x, person);
+							known := known || (r || ' ' || x);
+							more := true;
+						EXCEPTION WHEN OTHERS THEN NULL;
+						END;
+					END IF;
+				END LOOP;
+				RESET ROLE;
+			EXCEPTION WHEN OTHERS THEN NULL;
+			END;
+		END LOOP;
+	END LOOP;
+	FOREACH r IN ARRAY roles LOOP
+		BEGIN
+			EXECUTE format('SET ROLE %%I', r);
+			FOR i IN 1 .. cardinality(statements) LOOP
+				BEGIN
+					EXECUTE format('PREPARE q%%s AS %%s', i, statements[i]);
+				EXCEPTION WHEN OTHERS THEN NULL;
+				END;
+			END LOOP;
+			RESET ROLE;
+		EXCEPTION WHEN OTHERS THEN NULL;
+		END;
+	END LOOP;
+	FOREACH r IN ARRAY roles LOOP
+		BEGIN
+			EXECUTE format('SET ROLE %%I', r);
+			FOR i IN 1 .. cardinality(statements) LOOP
+				BEGIN
+					EXECUTE CASE WHEN starts_with(statements[i], 'TRUNCATE') THEN statements[i] ELSE 'EXECUTE q' || i END;
+					RAISE SQLSTATE 'PTEST';
+				EXCEPTION
+					WHEN SQLSTATE 'PTEST' THEN done := done || i::text;
+					WHEN OTHERS THEN NULL;
+				END;
+			END LOOP;
+			RESET ROLE;
+		EXCEPTION WHEN OTHERS THEN NULL;
+		END;
+	END LOOP;
+	PERFORM set_config('test.done', array_to_string(done, ' '), false);
+END $do$`
+
+func (r *random) reality(person string) map[string]bool {
+	conn, err := pgx.Connect(context.Background(), r.pg.DSNAs(person, "pw", r.db))
+	if err != nil {
+		r.rt.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	roles := slices.Concat([]string{person}, r.people, r.groups, []string{"pg_read_all_data", "pg_write_all_data"})
+	made, _ := r.ledger.Roles(context.Background())
+	for _, m := range made {
+		roles = append(roles, m.Name)
+	}
+	var statements, keys []string
+	for _, t := range r.tables {
+		table := ident(t.Schema) + "." + ident(t.Name)
+		for i, s := range []string{"SELECT a, b FROM " + table, "SELECT b FROM " + table, "INSERT INTO " + table + " VALUES (1, 1)",
+			"UPDATE " + table + " SET a = 1, b = 1", "DELETE FROM " + table, "TRUNCATE " + table} {
+			statements = append(statements, s)
+			keys = append(keys, fmt.Sprint(t.OID, " ", tried[i]))
+		}
+	}
+	if err := try(conn, "BEGIN"); err != nil {
+		r.rt.Fatal(err)
+	}
+	if err := try(conn, fmt.Sprintf(tryAll, array(roles), array(statements))); err != nil {
+		r.rt.Fatal(err)
+	}
+	var done string
+	if err := conn.QueryRow(context.Background(), `SELECT current_setting('test.done')`).Scan(&done); err != nil {
+		r.rt.Fatal(err)
+	}
+	out := map[string]bool{}
+	for _, i := range strings.Fields(done) {
+		var n int
+		fmt.Sscan(i, &n)
+		out[keys[n-1]] = true
+	}
+	return out
+}
+
+func array(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	}
+	return "ARRAY[" + strings.Join(quoted, ", ") + "]::text[]"
+}
+
+// clean leaves the cluster as it was.
+func (r *random) clean() {
+	r.dial, r.engine = nil, nil
+	if e, err := grants.New(r.options()); err == nil {
+		_, _ = e.TakeBack(context.Background())
+	}
+	_ = r.run("DROP SCHEMA %s CASCADE", ident(r.schema))
+	made, _ := r.ledger.Roles(context.Background())
+	for _, m := range made {
+		r.people = append(r.people, m.Name)
+		_ = r.ledger.Forget(context.Background(), m.Name)
+	}
+	for _, p := range slices.Concat(r.people, r.groups) {
+		_ = r.run("DROP OWNED BY %s; DROP ROLE %[1]s", ident(p))
+	}
+}

@@ -1,0 +1,337 @@
+package grants
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"portcullis.dev/portcullis/connection"
+)
+
+// view is an instance as read once, with what is wanted of it and the
+// difference.
+type view struct {
+	cat    *catalog
+	want   *wanted
+	ledger map[string]MadeRole
+	plan   *plan
+	broken []*connection.Error // databases that could not be read
+}
+
+// look reads the instance. A database that cannot be read is left out, and does
+// not hold up the others.
+func (e *Engine) look(ctx context.Context, s *sessions, want connection.Want) (*view, error) {
+	v := &view{ledger: map[string]MadeRole{}}
+	made, err := e.o.Ledger.Roles(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("grants: the ledger: %w", err)
+	}
+	for _, m := range made {
+		v.ledger[m.Name] = m
+	}
+	conn, err := s.get(ctx, e.o.Target.Database)
+	if err != nil {
+		return nil, err
+	}
+	if v.cat, err = readInstance(ctx, conn, e.o.Target, v.ledger); err != nil {
+		s.drop(e.o.Target.Database)
+		return nil, err
+	}
+	if v.want, err = number(want, e.o.Target.Prefix); err != nil {
+		return nil, err
+	}
+	for _, name := range v.cat.elsewhere {
+		v.want.database(name)
+	}
+	for _, d := range v.want.databases {
+		if err := e.lookInto(ctx, s, v, d); err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			s.drop(d.name)
+			told := *asError(err)
+			told.Message = fmt.Sprintf("database %s: %s", d.name, told.Message)
+			v.broken = append(v.broken, &told)
+			d.unread(told.Message)
+		}
+	}
+	v.plan = compare(e.o.Target, v.cat, v.want, v.ledger)
+	v.plan.spare(v)
+	return v, nil
+}
+
+func (e *Engine) lookInto(ctx context.Context, s *sessions, v *view, d *database) error {
+	row, ok := v.cat.listed[d.name]
+	if !ok {
+		return &connection.Error{Code: "unknown_database", Message: "there is no such database, or none that takes connections"}
+	}
+	d.databaseRow = row
+	conn, err := s.get(ctx, d.name)
+	if err != nil {
+		return err
+	}
+	ours := make([]uint32, 0, len(v.ledger))
+	for name, m := range v.ledger {
+		if r := v.cat.names[name]; r != nil && m.Kind != RoleLogin {
+			ours = append(ours, r.oid)
+		}
+	}
+	return d.read(ctx, conn, v.cat, ours, e.o.Target.Mode)
+}
+
+// unread empties a database of which the catalogs are not known.
+func (d *database) unread(why string) {
+	d.unreadable = true
+	d.classes, d.strays, d.broker, d.schemas = nil, nil, nil, nil
+	for i := range d.tables {
+		d.tables[i].class, d.tables[i].wrong = -1, why
+	}
+}
+
+// spare keeps roles that may hold something in a database that could not be
+// read: whether they are still wanted is not known.
+func (p *plan) spare(v *view) {
+	if len(v.broken) == 0 {
+		return
+	}
+	p.drops = nil
+	p.roles = slices.DeleteFunc(p.roles, func(c change) bool { return c.action == leaveRole && v.roleOf(c.member) })
+}
+
+// roleOf reports whether a name is of a role that holds our grants.
+func (v *view) roleOf(name string) bool {
+	m, ok := v.ledger[name]
+	return ok && m.Kind != RoleLogin
+}
+
+func (e *Engine) executor(s *sessions, v *view) *executor {
+	x := &executor{o: e.o, sessions: s, version: v.cat.version, oids: map[string]uint32{}}
+	for name, r := range v.cat.names {
+		x.oids[name] = r.oid
+	}
+	return x
+}
+
+// apply makes the changes of a plan, in its order: nobody reaches for a moment
+// what neither the state before nor the one after gives.
+func (e *Engine) apply(ctx context.Context, s *sessions, v *view) (*executor, error) {
+	x := e.executor(s, v)
+	p := v.plan
+	for i := range p.announce {
+		if p.announce[i].Made.IsZero() {
+			p.announce[i].Made = e.o.Now()
+		}
+	}
+	if err := e.o.Ledger.Put(ctx, p.announce...); err != nil {
+		return nil, fmt.Errorf("grants: the ledger: %w", err)
+	}
+	if err := e.o.Ledger.Forget(ctx, p.forget...); err != nil {
+		return nil, fmt.Errorf("grants: the ledger: %w", err)
+	}
+	if err := x.makeRoles(ctx, p); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.tables)) {
+		if err := x.run(ctx, name, x.known(p.tables[name])); err != nil {
+			return nil, err
+		}
+	}
+	for _, last := range [][]change{x.known(p.joins), p.drops} {
+		if err := x.run(ctx, e.o.Target.Database, last); err != nil {
+			return nil, err
+		}
+	}
+	var gone []string
+	for _, c := range p.drops {
+		if !x.failed(c) {
+			gone = append(gone, c.role)
+		}
+	}
+	if err := e.o.Ledger.Forget(ctx, gone...); err != nil {
+		return nil, fmt.Errorf("grants: the ledger: %w", err)
+	}
+	return x, nil
+}
+
+func (x *executor) failed(c change) bool {
+	return slices.ContainsFunc(x.failures, func(f failure) bool { return f.change.sql(x.version) == c.sql(x.version) })
+}
+
+// report tells how the instance stands, by its catalogs alone: what of the plan
+// is left is pending, whatever came of the statements.
+func (e *Engine) report(ctx context.Context, v *view, x *executor) (connection.Report, error) {
+	var r connection.Report
+	failures := map[string]*failure{}
+	if x != nil {
+		r.Applied, r.Drift = x.applied, x.drift
+		for i := range x.failures {
+			failures[x.failures[i].change.key(v.cat.version)] = &x.failures[i]
+		}
+	}
+	for _, c := range v.plan.changes() {
+		r.Pending = append(r.Pending, e.pending(v, c, failures[c.key(v.cat.version)]))
+	}
+	for _, f := range v.plan.refused {
+		r.Pending = append(r.Pending, connection.Pending{Statement: "CREATE ROLE " + quoteIdentifier(f.role), Since: e.since("CREATE ROLE " + quoteIdentifier(f.role)), Error: f.err})
+	}
+	for _, err := range v.broken {
+		r.Pending = append(r.Pending, connection.Pending{Statement: "-- " + err.Message, Since: e.since("-- " + err.Message), Error: err})
+	}
+	e.o.Pending = r.Pending
+	for _, reason := range slices.Sorted(maps.Keys(v.plan.lacking)) {
+		r.Lacking = append(r.Lacking, lackingText(reason, v.plan.lacking[reason]))
+	}
+	st := evaluate(v.cat, v.want, e.o.MaxExcess, nil)
+	r.Equal, r.Exceeds, r.Lacks, r.Excess = st.equal, st.exceeds, st.lacks, st.causes.list()
+	r.Excess = append(r.Excess, foreignMembers(e.o.Target, v)...)
+	return r, e.settle(ctx, v)
+}
+
+// settle remembers of which roles the catalogs say what is wanted.
+func (e *Engine) settle(ctx context.Context, v *view) error {
+	var settled []MadeRole
+	if len(v.broken) > 0 {
+		return nil
+	}
+	for name, digest := range v.plan.settled {
+		if m, ok := v.ledger[name]; ok && v.plan.touched[name] == 0 && m.OID != 0 && m.Settled != digest {
+			m.Settled = digest
+			settled = append(settled, m)
+		}
+	}
+	if len(settled) == 0 {
+		return nil
+	}
+	slices.SortFunc(settled, func(a, b MadeRole) int { return cmp.Compare(a.Name, b.Name) })
+	if err := e.o.Ledger.Put(ctx, settled...); err != nil {
+		return fmt.Errorf("grants: the ledger: %w", err)
+	}
+	return nil
+}
+
+func (e *Engine) pending(v *view, c change, f *failure) connection.Pending {
+	text := c.sql(v.cat.version)
+	p := connection.Pending{Statement: text, Revoke: c.revokes(), Since: e.since(text)}
+	if f != nil {
+		p.Error, p.Blocker = f.err, f.blocker
+	} else {
+		p.Error = &connection.Error{Code: "no_effect", Message: "the catalogs do not show it yet",
+			Hint: "It was changed back meanwhile, or the account may not do it; the next round tries again."}
+	}
+	return p
+}
+
+// since is when a statement became pending.
+func (e *Engine) since(statement string) time.Time {
+	for _, p := range e.o.Pending {
+		if p.Statement == statement {
+			return p.Since
+		}
+	}
+	return e.o.Now()
+}
+
+// key names a change across plans; the marks of roles differ.
+func (c change) key(version int) string {
+	c.comment = ""
+	return c.object.Database + "\x00" + c.sql(version)
+}
+
+func lackingText(reason string, tables []string) string {
+	n := len(tables)
+	if n > 3 {
+		tables = append(slices.Clone(tables[:3]), fmt.Sprintf("and %d more", n-3))
+	}
+	return strings.Join(tables, ", ") + ": " + reason
+}
+
+// foreignMembers are memberships in roles of ours that others granted and that
+// only they can revoke.
+func foreignMembers(t connection.Target, v *view) []connection.Excess {
+	if v.cat.version < 160000 {
+		return nil
+	}
+	var out []connection.Excess
+	p := &planner{plan: v.plan, cat: v.cat, target: t}
+	p.asRole = p.rolesAs()
+	for name, made := range v.ledger {
+		now := v.cat.names[name]
+		if now == nil || made.Kind == RoleLogin || now.oid != made.OID {
+			continue
+		}
+		for _, m := range v.cat.members[now.oid] {
+			if _, ours := p.revocable(m); ours || p.maker(m.member) {
+				continue
+			}
+			member, grantor := v.cat.name(m.member), v.cat.name(m.grantor)
+			privilege := "membership"
+			if m.admin {
+				privilege = "membership WITH ADMIN OPTION"
+			}
+			out = append(out, connection.Excess{Person: v.want.people[member], Role: member, Privilege: privilege, Via: []string{name}, Grantor: grantor,
+				Statement: fmt.Sprintf("REVOKE %s FROM %s GRANTED BY %s", quoteIdentifier(name), quoteIdentifier(member), quoteIdentifier(grantor))})
+		}
+	}
+	slices.SortFunc(out, func(a, b connection.Excess) int { return cmp.Compare(a.Statement, b.Statement) })
+	return out
+}
+
+// logins are the login roles that were made and are still there, and the names
+// of those that are not.
+func (v *view) logins(t connection.Target) (drops []change, gone []string) {
+	p := &planner{cat: v.cat, target: t}
+	p.asRole = p.rolesAs()
+	for _, name := range slices.Sorted(maps.Keys(v.ledger)) {
+		made, now := v.ledger[name], v.cat.names[name]
+		switch {
+		case made.Kind != RoleLogin:
+		case now != nil && p.ours(made, true, now):
+			drops = append(drops, change{action: dropRole, as: p.as(p.asRole), role: name})
+		default:
+			gone = append(gone, name)
+		}
+	}
+	return drops, gone
+}
+
+// script prints a plan as psql would run it.
+func (e *Engine) script(v *view) string {
+	var b strings.Builder
+	x := &executor{o: e.o, version: v.cat.version, oids: map[string]uint32{}}
+	for name, r := range v.cat.names {
+		x.oids[name] = r.oid
+	}
+	section := func(database string, list []change) {
+		for batch := range slices.Chunk(list, transactionSize) {
+			fmt.Fprintf(&b, "\\connect %s\n%s;\n", quoteIdentifier(database), strings.ReplaceAll(begin(briefly), "; ", ";\n"))
+			if e.o.Target.Mode == connection.ModeBroker {
+				call, _ := x.brokerCall(batch) // of strings and numbers: always has a form
+				b.WriteString(call + ";\n")
+			} else {
+				as := ""
+				for _, c := range batch {
+					if c.as != as {
+						as = c.as
+						b.WriteString(actAs(as) + ";\n")
+					}
+					b.WriteString(strings.ReplaceAll(c.sql(v.cat.version), "; COMMENT", ";\nCOMMENT") + ";\n")
+				}
+			}
+			b.WriteString("COMMIT;\n")
+		}
+	}
+	section(e.o.Target.Database, v.plan.roles)
+	for _, name := range slices.Sorted(maps.Keys(v.plan.tables)) {
+		section(name, v.plan.tables[name])
+	}
+	section(e.o.Target.Database, v.plan.joins)
+	section(e.o.Target.Database, v.plan.drops)
+	for _, f := range v.plan.refused {
+		fmt.Fprintf(&b, "-- refused: %s\n", f.err.Message)
+	}
+	return b.String()
+}

@@ -1,0 +1,267 @@
+package grants
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// standing is what people effectively reach against what the policies give.
+// People who reach the same are counted once, and so are tables of a class: a
+// thousand people and a hundred thousand tables are a few sums.
+type standing struct {
+	equal, exceeds, lacks int
+	causes                causes
+}
+
+// crowd is people for whom everything that matters is the same.
+type crowd struct {
+	people []uint32 // roles; 0: the role is not there
+	names  []string // of the roles
+	reach  reach
+	login  []uint32 // whose privileges count when the session begins
+	sets   []int32  // that they should be members of
+}
+
+// item is one entry of the ACL of a class, by grantee.
+type item struct {
+	class int32
+	entry *entry
+}
+
+// evaluator works out the verdicts.
+type evaluator struct {
+	cat      *catalog
+	want     *wanted
+	relevant map[uint32]bool
+	index    []map[uint32][]item   // by database
+	usage    []map[uint32][]uint32 // schemas that a role has USAGE of, by database
+	pair     func(database int, role string, table int32, actual, should bits)
+	out      standing
+}
+
+// evaluate compares for every account and table. pair, if given, hears of each.
+func evaluate(cat *catalog, w *wanted, limit int, pair func(database int, role string, table int32, actual, should bits)) standing {
+	e := &evaluator{cat: cat, want: w, pair: pair, relevant: map[uint32]bool{}}
+	e.out.causes.limit = limit
+	for oid := range cat.roles {
+		e.relevant[oid] = cat.attributeBits(oid)|cat.predefinedBits(oid) != 0
+	}
+	for at := range w.databases {
+		e.indexDatabase(at)
+	}
+	for _, c := range e.crowds() {
+		for at := range w.databases {
+			e.judge(at, c)
+		}
+	}
+	return e.out
+}
+
+func (e *evaluator) indexDatabase(at int) {
+	d := e.want.databases[at]
+	index, usage := map[uint32][]item{}, map[uint32][]uint32{}
+	for i := range d.classes {
+		k := &d.classes[i]
+		for j := range k.acl {
+			index[k.acl[j].grantee] = append(index[k.acl[j].grantee], item{int32(i), &k.acl[j]})
+		}
+		e.addOwner(index, int32(i), k.owner, asOwner)
+		e.addOwner(index, int32(i), k.schema.owner, asSchemaOwner)
+		e.addOwner(index, int32(i), d.owner, asDatabaseOwner)
+	}
+	for _, s := range d.schemas {
+		usage[s.owner] = append(usage[s.owner], s.oid) // can grant it to itself
+		for _, a := range s.acl {
+			usage[a.grantee] = append(usage[a.grantee], s.oid)
+		}
+	}
+	for _, a := range d.acl {
+		e.relevant[a.grantee] = true
+	}
+	for oid := range index {
+		e.relevant[oid] = true
+	}
+	for oid := range usage {
+		e.relevant[oid] = true
+	}
+	e.index, e.usage = append(e.index, index), append(e.usage, usage)
+}
+
+func (e *evaluator) addOwner(index map[uint32][]item, class int32, owner uint32, b bits) {
+	index[owner] = append(index[owner], item{class, &entry{grantee: owner, grantor: owner, bits: b, by: -1}})
+}
+
+// crowds groups the accounts.
+func (e *evaluator) crowds() []*crowd {
+	member := map[string][]int32{}
+	for i, s := range e.want.sets {
+		for _, m := range s.members {
+			member[m] = append(member[m], int32(i))
+		}
+	}
+	known := map[string]*crowd{}
+	var out []*crowd
+	seen := map[string]bool{}
+	for _, a := range e.want.accounts {
+		if seen[a.Role] {
+			continue
+		}
+		seen[a.Role] = true
+		c := crowd{sets: member[a.Role]}
+		var oid uint32
+		if r := e.cat.names[a.Role]; r != nil && r.login {
+			oid = r.oid
+			c.reach = e.cat.reach(oid)
+			c.login = e.cat.inherits(oid)
+		}
+		key := e.key(&c, oid)
+		if known[key] == nil {
+			known[key] = &c
+			out = append(out, &c)
+		}
+		known[key].people = append(known[key].people, oid)
+		known[key].names = append(known[key].names, a.Role)
+	}
+	return out
+}
+
+// key is equal for people who cannot differ in any verdict: roles without any
+// privilege, most people's own among them, do not count.
+func (e *evaluator) key(c *crowd, oid uint32) string {
+	var b []byte
+	put := func(list []uint32) {
+		var kept []uint32
+		for _, r := range list {
+			if e.relevant[r] {
+				kept = append(kept, r)
+			}
+		}
+		slices.Sort(kept)
+		for _, r := range kept {
+			b = binary.AppendUvarint(b, uint64(r))
+		}
+		b = append(b, 0)
+	}
+	put(c.reach.roles)
+	put(c.login)
+	b = binary.AppendUvarint(b, uint64(c.reach.bits))
+	for _, s := range c.sets {
+		b = binary.AppendUvarint(b, uint64(s)+1)
+	}
+	if oid == 0 {
+		b = append(b, '-')
+	}
+	return string(b)
+}
+
+// judge compares what a crowd reaches in a database with what it should.
+func (e *evaluator) judge(at int, c *crowd) {
+	d := e.want.databases[at]
+	should := make([]bits, len(d.tables))
+	for _, s := range c.sets {
+		for _, t := range e.want.sets[s].tables[at] {
+			should[t] |= e.want.sets[s].bits
+		}
+	}
+	here := e.connects(d, c)
+	actual := make([]bits, len(d.classes))
+	var everywhere bits
+	usable := map[uint32]bool{}
+	if here {
+		everywhere = c.reach.bits
+		for _, r := range append([]uint32{0}, c.reach.roles...) {
+			for _, i := range e.index[at][r] {
+				actual[i.class] |= i.entry.bits
+			}
+			for _, s := range e.usage[at][r] {
+				usable[s] = true
+			}
+		}
+	}
+	for k := range d.classes {
+		if here {
+			actual[k] = reached(actual[k], everywhere, &d.classes[k], usable)
+		}
+	}
+	for t := range d.tables {
+		var has bits
+		k := d.tables[t].class
+		if k >= 0 {
+			has = actual[k]
+		}
+		if has == 0 && should[t] == 0 && e.pair == nil {
+			e.out.equal += len(c.people)
+			continue
+		}
+		if has&byRelation != 0 && should[t]&canSelect == 0 && !e.byOthers(at, c, k, should) {
+			has &^= byRelation
+		}
+		if e.pair != nil {
+			for _, name := range c.names {
+				e.pair(at, name, int32(t), has, should[t])
+			}
+		}
+		switch beyond := has &^ should[t].within(); {
+		case beyond != 0:
+			e.out.exceeds += len(c.people)
+			e.blame(at, int32(t), c, beyond)
+		case should[t]&^has != 0:
+			e.out.lacks += len(c.people)
+		default:
+			e.out.equal += len(c.people)
+		}
+	}
+}
+
+// connects reports whether a login can open a session in a database: before
+// SET ROLE, so what it inherits counts.
+func (e *evaluator) connects(d *database, c *crowd) bool {
+	if c.login == nil {
+		return false
+	}
+	if c.reach.bits&asSuperuser != 0 && e.cat.roles[c.people[0]].super {
+		return true
+	}
+	if public(d.acl, canSelect) || slices.Contains(c.login, d.owner) {
+		return true
+	}
+	for _, a := range d.acl {
+		if a.bits&canSelect != 0 && slices.Contains(c.login, a.grantee) {
+			return true
+		}
+	}
+	return false
+}
+
+// reached is what someone can do with the tables of a class. Without USAGE of
+// the schema privileges cannot be used; with it under any role they can: a
+// statement prepared under one role runs under another.
+func reached(granted, everywhere bits, k *class, usable map[uint32]bool) bits {
+	if everywhere&(canSelect|canInsert) != 0 {
+		// pg_read_all_data and pg_write_all_data have USAGE of all schemas.
+	} else if !usable[k.schema.oid] {
+		granted &= asSchemaOwner | asDatabaseOwner | byRelation | byFunction
+	}
+	if !k.rowSecurity {
+		everywhere &^= asBypassRLS
+	}
+	has := granted | everywhere
+	if has&asOwner != 0 || everywhere&(asSuperuser|asRoleMaker|asServerFiles) != 0 {
+		has |= canSelect | canInsert | canUpdate | canDelete | canTruncate
+	}
+	return has
+}
+
+// byOthers reports whether a crowd reads a table through another relation that
+// the policies do not give it.
+func (e *evaluator) byOthers(at int, c *crowd, class int32, should []bits) bool {
+	for _, a := range e.want.databases[at].classes[class].acl {
+		if a.bits&byRelation == 0 || a.by >= 0 && should[a.by]&canSelect != 0 {
+			continue
+		}
+		if a.grantee == 0 || slices.Contains(c.reach.roles, a.grantee) {
+			return true
+		}
+	}
+	return false
+}
