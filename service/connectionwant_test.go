@@ -43,6 +43,18 @@ func see(t *testing.T, f *fixture, name string, databases ...connection.Database
 	return s
 }
 
+// storeOnly is a store that no service works on.
+func storeOnly(t *testing.T) *fixture {
+	t.Helper()
+	key, _ := newKey(t)
+	store, err := Open(t.Context(), newDatabase(t), key, "engine", startLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	return &fixture{t: t, key: key, store: store}
+}
+
 func (s *seen) crawl(t *testing.T, databases ...connection.Database) {
 	t.Helper()
 	fence, err := s.f.store.takeLease(t.Context(), s.id, "test")
@@ -120,7 +132,7 @@ func schema(oid uint32, name string, objects ...connection.Object) connection.Sc
 // a person is in a set of a table exactly where the evaluator, asked for that
 // person and table alone, allows it without filter and mask.
 func TestWantedEqualsTheEvaluator(t *testing.T) {
-	f := start(t)
+	f := storeOnly(t)
 	s := see(t, f, "shop", database(1, "app",
 		schema(10, "public", table(100, "orders", "id", "email", "amount"), table(101, "people", "id", "email"), table(102, "notes", "id", "note")),
 		schema(11, "odd.name", table(103, "or\"ders", "id", "amount"), table(104, "plain", "id"))))
