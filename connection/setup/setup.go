@@ -5,7 +5,12 @@ package setup
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/aws"
@@ -20,14 +25,23 @@ type Credentials struct {
 	Region    string         // with AccessKey
 }
 
+// String keeps the secrets out of logs and errors.
+func (c Credentials) String() string { return "setup credentials of " + c.Username }
+
+// GoString does so for %#v.
+func (c Credentials) GoString() string { return c.String() }
+
 // Request is a registration.
 type Request struct {
 	// Target is the connection as it shall be. Its Username is the system
 	// account, made when it is missing; without a Password (and without AWS)
 	// one is generated.
-	Target      connection.Target
+	Target connection.Target
+	// Credentials without a Username: the account is ready, as Script makes
+	// it, and is only checked.
 	Credentials Credentials
-	Databases   []string // nil: each that takes connections and is no template
+	Databases   []string            // nil: each that takes connections and is no template
+	Schemas     map[string][]string // by database; no entry: all that are there
 	// AcceptCreateRoleEscalation takes it that CREATEROLE reaches the
 	// operating system up to PostgreSQL 15 (grantor mode only).
 	AcceptCreateRoleEscalation bool
@@ -35,6 +49,9 @@ type Request struct {
 	// account: its password is set anew.
 	TakeAccount bool
 	DryRun      bool // check everything, change nothing, return the statements
+	// Admit is asked before anything is changed, once it is known which
+	// instance it is: it refuses one that is registered already.
+	Admit func(context.Context, connection.Server) error
 }
 
 // Result of a registration.
@@ -44,46 +61,175 @@ type Result struct {
 	Databases         []string
 	Statements        []string // that were run (or would be), without secrets
 	Warnings          []string
-	DefaultPrivileges []string // for each creating role to run, so that new tables are enforceable
-}
-
-// Missing is a privilege that the system account lacks.
-type Missing struct {
-	Database  string `json:"database,omitempty"` // "": of the whole instance
-	What      string `json:"what"`
-	Statement string `json:"statement"` // that grants it
-	Optional  bool   `json:"optional,omitempty"`
-}
-
-// Report is what Check found.
-type Report struct {
-	Server            connection.Server `json:"server"`
-	Missing           []Missing         `json:"missing,omitempty"`
-	Warnings          []string          `json:"warnings,omitempty"`
-	DefaultPrivileges []string          `json:"default_privileges,omitempty"`
+	DefaultPrivileges []Default // so that new tables are enforceable
+	Missing           []Missing // what is left for others to grant: tables of other owners
 }
 
 // ScriptOptions say for what the script is.
 type ScriptOptions struct {
-	Target                     connection.Target // Password "": the DBA is asked for one by psql's \password
-	Databases                  []string          // at least one
+	Target                     connection.Target   // Password "": psql asks the DBA for one
+	Databases                  []string            // beside the target's own
+	Schemas                    map[string][]string // by database; no entry: all that are there
 	AcceptCreateRoleEscalation bool
 }
 
-var errNotBuilt = errors.New("not built")
-
-// Register makes the instance ready. Nothing is changed before every check passed.
+// Register makes the instance ready. Nothing is changed before every check
+// passed. What fails after that can be repeated: each step leaves as it is what
+// is done. The password in the result is valid even if an error comes with it
+// whose code is setup_incomplete.
 func Register(ctx context.Context, d *dial.Dialer, r Request) (Result, error) {
-	return Result{}, errNotBuilt
+	if err := r.script().check(); err != nil {
+		return Result{}, err
+	}
+	if r.Credentials.Username == "" {
+		return adopt(ctx, d, r)
+	}
+	dba, err := dbaTarget(ctx, r)
+	if err != nil {
+		return Result{}, err
+	}
+	res := Result{Target: r.Target}
+	if res.Server, err = d.Probe(ctx, dba); err != nil {
+		return res, err
+	}
+	if r.Admit != nil {
+		if err := r.Admit(ctx, res.Server); err != nil {
+			return res, err
+		}
+	}
+	found, err := inspect(ctx, d, dba, r)
+	if err != nil {
+		return res, err
+	}
+	r.Databases, res.Warnings = found.databases, found.warnings
+	res.Databases = r.script().databases()
+	if err := settlePassword(ctx, d, &r, found); err != nil {
+		return res, err
+	}
+	res.Target.Password = r.Target.Password
+	options := r.script()
+	if found.keepPassword {
+		options.Target.Password = ""
+	}
+	steps, err := plan(options)
+	if err != nil {
+		return res, err
+	}
+	for _, s := range steps {
+		res.Statements = append(res.Statements, fmt.Sprintf("-- database %s\n%s", identifier(s.database), s.shown))
+	}
+	if r.DryRun {
+		return res, nil
+	}
+	if err := apply(ctx, d, dba, steps); err != nil {
+		return res, err
+	}
+	return res, verify(ctx, d, &res)
 }
 
-// Check logs in as the system account and lists what it lacks.
-func Check(ctx context.Context, d *dial.Dialer, t connection.Target) (Report, error) {
-	return Report{}, errNotBuilt
+func (r Request) script() ScriptOptions {
+	return ScriptOptions{Target: r.Target, Databases: r.Databases, Schemas: r.Schemas, AcceptCreateRoleEscalation: r.AcceptCreateRoleEscalation}
 }
 
-// Script is what a DBA pastes into psql to do what Register does.
-func Script(o ScriptOptions) (string, error) { return "", errNotBuilt }
+// dbaTarget is the instance as the DBA reaches it.
+func dbaTarget(ctx context.Context, r Request) (connection.Target, error) {
+	t := r.Target
+	if r.Credentials.Username == t.Username {
+		return t, &connection.Error{Code: CodeSame, Message: t.Username + " is the account of the setup credentials",
+			Hint: "Name another system account; setup credentials are used once and forgotten."}
+	}
+	t.Username, t.Password, t.AWS = r.Credentials.Username, r.Credentials.Password, nil
+	if key := r.Credentials.AccessKey; key != nil {
+		token, err := aws.TokenOf(ctx, *key, r.Credentials.Region, t.Host, t.Port, t.Username)
+		if err != nil {
+			return t, err
+		}
+		t.Password = token
+	}
+	return t, nil
+}
 
-// RemovalScript takes away what Script made, after the connection was deleted.
-func RemovalScript(o ScriptOptions) (string, error) { return "", errNotBuilt }
+// adopt checks an account that a DBA made with the script.
+func adopt(ctx context.Context, d *dial.Dialer, r Request) (Result, error) {
+	res := Result{Target: r.Target, Databases: r.script().databases()}
+	var err error
+	if res.Server, err = d.Probe(ctx, r.Target); err != nil {
+		return res, err
+	}
+	if r.Admit != nil {
+		if err := r.Admit(ctx, res.Server); err != nil {
+			return res, err
+		}
+	}
+	return res, verify(ctx, d, &res)
+}
+
+// settlePassword decides whether the account keeps its password.
+func settlePassword(ctx context.Context, d *dial.Dialer, r *Request, found findings) error {
+	if r.Target.AWS != nil {
+		return nil
+	}
+	if r.Target.Password == "" {
+		r.Target.Password = rand.Text()
+	}
+	if found.keepPassword || !found.accountExists || found.accountOurs || r.TakeAccount {
+		return nil
+	}
+	return &connection.Error{Code: CodeAccountIs, Message: "the role " + r.Target.Username + " exists, and its password is not the one given",
+		Hint: "Give its password, name another account, or let this one be taken: its password is then set anew."}
+}
+
+func apply(ctx context.Context, d *dial.Dialer, dba connection.Target, steps []step) error {
+	for i, s := range steps {
+		if err := run(ctx, d, dba, s); err != nil {
+			e := dial.Explain(err, dba)
+			if i == 0 {
+				return e
+			}
+			return &connection.Error{Code: CodeHalf, SQLState: e.SQLState, Err: err,
+				Message: fmt.Sprintf("database %s could not be made ready; the account and the databases before it are", s.database),
+				Detail:  strings.TrimSpace(e.Message + ": " + e.Detail),
+				Hint:    strings.TrimSpace(e.Hint + " Then register again: what is done stays as it is.")}
+		}
+	}
+	return nil
+}
+
+func run(ctx context.Context, d *dial.Dialer, dba connection.Target, s step) error {
+	conn, err := d.Connect(ctx, dba, s.database)
+	if err != nil {
+		return err
+	}
+	for _, sql := range s.parts {
+		if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+			return errors.Join(err, conn.Close(ctx))
+		}
+	}
+	return conn.Close(ctx)
+}
+
+// verify logs in as the system account and reads back what it may.
+func verify(ctx context.Context, d *dial.Dialer, res *Result) error {
+	report, err := Check(ctx, d, res.Target, res.Databases)
+	if err != nil {
+		return err
+	}
+	res.Warnings = append(res.Warnings, report.Warnings...)
+	res.DefaultPrivileges, res.Missing = report.DefaultPrivileges, report.Missing
+	var lacking []string
+	for _, m := range report.Missing {
+		if !m.Optional {
+			lacking = append(lacking, m.String())
+		}
+	}
+	if len(lacking) == 0 {
+		return nil
+	}
+	return &connection.Error{Code: CodePrivilege, Message: "the system account lacks privileges", Detail: strings.Join(lacking, "\n"),
+		Hint: "A DBA runs these statements, or the script that --print-script prints."}
+}
+
+// one reads one row into fields.
+func one(ctx context.Context, conn *pgx.Conn, sql string, args []any, into ...any) error {
+	return conn.QueryRow(ctx, sql, args...).Scan(into...)
+}

@@ -1,0 +1,277 @@
+package setup
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/broker"
+	"portcullis.dev/portcullis/connection/dial"
+)
+
+// Missing is a privilege that the system account, or the role in whose name it
+// grants, lacks.
+type Missing struct {
+	Database  string `json:"database,omitempty"` // "": of the whole instance
+	What      string `json:"what"`
+	Statement string `json:"statement"` // that grants it, run in the database
+	// Optional: the connection works; what is named here is not enforceable.
+	Optional bool `json:"optional,omitempty"`
+}
+
+func (m Missing) String() string {
+	where := ""
+	if m.Database != "" {
+		where = "database " + m.Database + ": "
+	}
+	return where + m.What + ": " + m.Statement
+}
+
+// Default is a line for a role that makes tables.
+type Default struct {
+	Database  string `json:"database"`
+	Statement string `json:"statement"`
+}
+
+// Report is what Check found.
+type Report struct {
+	Server            connection.Server `json:"server"`
+	Missing           []Missing         `json:"missing,omitempty"`
+	Warnings          []string          `json:"warnings,omitempty"`
+	DefaultPrivileges []Default         `json:"default_privileges,omitempty"`
+}
+
+// Ready reports whether nothing is missing that the connection cannot work without.
+func (r Report) Ready() bool {
+	for _, m := range r.Missing {
+		if !m.Optional {
+			return false
+		}
+	}
+	return true
+}
+
+// Check logs in as the system account and lists what it lacks in the target's
+// database and in the others given; nil: in all that take connections.
+func Check(ctx context.Context, d *dial.Dialer, t connection.Target, databases []string) (Report, error) {
+	var r Report
+	var err error
+	if r.Server, err = d.Probe(ctx, t); err != nil {
+		return r, err
+	}
+	conn, err := d.Connect(ctx, t, "")
+	if err != nil {
+		return r, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := r.account(ctx, conn, t); err != nil {
+		return r, dial.Explain(err, t)
+	}
+	if len(databases) == 0 {
+		if databases, err = databasesOf(ctx, conn, nil); err != nil {
+			return r, dial.Explain(err, t)
+		}
+	}
+	for _, name := range (ScriptOptions{Target: t, Databases: databases}).databases() {
+		if err := r.database(ctx, d, t, name); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// accountSQL reads what the account is beside being the system account; $1 is
+// the owner's role.
+const accountSQL = `SELECT r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolreplication,
+		ARRAY(SELECT g.rolname::text FROM pg_roles g WHERE g.oid <> r.oid AND g.rolname <> $1 AND NOT r.rolsuper AND pg_has_role(r.oid, g.oid, 'MEMBER')
+			AND g.rolname NOT IN ('rds_iam', 'pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables')
+			AND NOT EXISTS (SELECT FROM pg_roles o WHERE o.rolname = $1 AND pg_has_role(o.oid, g.oid, 'MEMBER')) ORDER BY 1),
+		EXISTS (SELECT FROM pg_roles o WHERE o.rolname = $1 AND pg_has_role(r.oid, o.oid, 'MEMBER')),
+		coalesce((SELECT o.rolcreaterole FROM pg_roles o WHERE o.rolname = $1), false)
+	FROM pg_roles r WHERE r.rolname = current_user`
+
+func (r *Report) account(ctx context.Context, conn *pgx.Conn, t connection.Target) error {
+	var super, bypass, createrole, replication, member, ownerMakes bool
+	var groups []string
+	if err := one(ctx, conn, accountSQL, []any{t.OwnerRole()}, &super, &bypass, &createrole, &replication, &groups, &member, &ownerMakes); err != nil {
+		return fmt.Errorf("reading the account's attributes: %w", err)
+	}
+	warn := func(format string, args ...any) { r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...)) }
+	account := identifier(t.Username)
+	if super {
+		warn("%s is a superuser: whoever gets its password owns the instance. ALTER ROLE %s NOSUPERUSER;", t.Username, account)
+	}
+	if bypass {
+		warn("%s has BYPASSRLS, which it does not need: ALTER ROLE %s NOBYPASSRLS;", t.Username, account)
+	}
+	if createrole && !super {
+		warn("%s has CREATEROLE itself, which it does not need: ALTER ROLE %s NOCREATEROLE;", t.Username, account)
+	}
+	if replication && !super {
+		warn("%s has REPLICATION and can copy the whole instance: ALTER ROLE %s NOREPLICATION;", t.Username, account)
+	}
+	for _, g := range groups {
+		warn("%s is a member of %s, which it does not need: REVOKE %s FROM %s;", t.Username, g, identifier(g), account)
+	}
+	if t.Mode != connection.ModeGrantor {
+		if member {
+			warn("%s is a member of %s and so has CREATEROLE beside the broker: REVOKE %s FROM %s;", t.Username, t.OwnerRole(), identifier(t.OwnerRole()), account)
+		}
+		return nil
+	}
+	r.Warnings = append(r.Warnings, strings.ReplaceAll(risk(t), "\n", " "))
+	if r.Server.Version < 160000 {
+		warn("%s has CREATEROLE through %s, which up to PostgreSQL 15 reaches the operating system (pg_execute_server_program)", t.Username, t.OwnerRole())
+	}
+	owner := identifier(t.OwnerRole())
+	switch {
+	case !ownerMakes:
+		r.lack("", false, fmt.Sprintf("CREATE ROLE %s NOLOGIN CREATEROLE; GRANT %s TO %s;", owner, owner, account), "there is no role %s with CREATEROLE", t.OwnerRole())
+	case !member:
+		r.lack("", false, fmt.Sprintf("GRANT %s TO %s;", owner, account), "%s is no member of %s", t.Username, t.OwnerRole())
+	}
+	return nil
+}
+
+func (r *Report) lack(database string, optional bool, statement, format string, args ...any) {
+	r.Missing = append(r.Missing, Missing{Database: database, What: fmt.Sprintf(format, args...), Statement: statement, Optional: optional})
+}
+
+func (r *Report) database(ctx context.Context, d *dial.Dialer, t connection.Target, name string) error {
+	conn, err := d.Connect(ctx, t, name)
+	if err != nil {
+		e := dial.Explain(err, t)
+		if e.Code != dial.CodePrivilege {
+			return e
+		}
+		r.lack(name, name != t.Database, fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", identifier(name), identifier(t.Username)), "%s may not connect", t.Username)
+		return nil
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	err = r.owned(ctx, conn, t, name)
+	if err == nil && t.Mode == connection.ModeBroker {
+		var installed bool
+		if installed, err = r.broker(ctx, conn, t, name); err == nil && !installed {
+			return nil
+		}
+	}
+	if err == nil {
+		err = r.tables(ctx, conn, t, name)
+	}
+	if err != nil {
+		return dial.Explain(err, t)
+	}
+	return nil
+}
+
+// owned warns of what the account owns: it can do there what it likes.
+func (r *Report) owned(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) error {
+	var n int
+	var first string
+	err := one(ctx, conn, `SELECT count(*), coalesce(min(quote_ident(n.nspname) || '.' || quote_ident(c.relname)), '') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_roles u ON u.oid = c.relowner AND u.rolname = current_user WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT starts_with(n.nspname, 'pg_')`, nil, &n, &first)
+	if err == nil && n > 0 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%s owns %d tables in database %s (%s …): it can read and change them whatever the mode", t.Username, n, name, first))
+	}
+	return err
+}
+
+// broker looks whether the functions are those that this version needs.
+func (r *Report) broker(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) (bool, error) {
+	reinstall := "run the script that --print-script prints, in database " + identifier(name)
+	var callable bool
+	err := one(ctx, conn, `SELECT coalesce(has_schema_privilege($1, 'USAGE') AND has_function_privilege(to_regprocedure($1 || '.about()'), 'EXECUTE')
+		AND has_function_privilege(to_regprocedure($1 || '.tables(jsonb)'), 'EXECUTE'), false) FROM (SELECT to_regnamespace($1)) x(n) WHERE n IS NOT NULL
+		UNION ALL SELECT false LIMIT 1`, []any{connection.BrokerSchema}, &callable)
+	if err != nil {
+		return false, fmt.Errorf("looking for the broker: %w", err)
+	}
+	if !callable {
+		r.lack(name, name != t.Database, reinstall, "the broker is not installed for %s", t.Username)
+		return false, nil
+	}
+	var about struct {
+		Version       int
+		Prefix        string
+		Roles, Logins bool
+	}
+	var text []byte
+	if err := one(ctx, conn, "SELECT portcullis_broker.about()::text", nil, &text); err != nil {
+		return false, fmt.Errorf("asking the broker: %w", err)
+	}
+	if err := json.Unmarshal(text, &about); err != nil {
+		return false, fmt.Errorf("the broker's answer: %w", err)
+	}
+	switch here := name == t.Database; {
+	case about.Version != broker.Version:
+		r.lack(name, false, reinstall, "the broker is version %d, not %d", about.Version, broker.Version)
+	case about.Prefix != t.Prefix:
+		r.lack(name, false, reinstall, "the broker is for roles named %s…, not %s…", about.Prefix, t.Prefix)
+	case here && !about.Roles:
+		r.lack(name, false, reinstall, "the broker makes no roles here")
+	case here && t.MakeRoles && !about.Logins:
+		r.lack(name, false, reinstall, "the broker may not make login roles")
+	default:
+		return true, nil
+	}
+	return false, nil
+}
+
+// tables lists, by schema, what the role in whose name is granted may not pass
+// on, and the lines for roles that make tables.
+func (r *Report) tables(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) error {
+	rows, err := conn.Query(ctx, strings.ReplaceAll(lackingSQL, "{{grantor_oid}}", grantorOID(t)))
+	if err != nil {
+		return fmt.Errorf("reading what may be granted: %w", err)
+	}
+	var schema, grantor string
+	var usage bool
+	var lacking, total int
+	var names []string
+	_, err = pgx.ForEachRow(rows, []any{&schema, &grantor, &usage, &lacking, &total, &names}, func() error {
+		if !usage {
+			r.lack(name, true, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s WITH GRANT OPTION;", identifier(schema), identifier(grantor)),
+				"%s may not pass on USAGE of schema %s", grantor, schema)
+		}
+		if lacking > 0 {
+			on := "ALL TABLES IN SCHEMA " + identifier(schema)
+			if lacking < total && lacking == len(names) {
+				on = "TABLE " + strings.Join(names, ", ")
+			}
+			r.lack(name, true, fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON %s TO %s WITH GRANT OPTION;", on, identifier(grantor)),
+				"%s may not pass on the five privileges of %d of %d tables in schema %s", grantor, lacking, total, schema)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading what may be granted: %w", err)
+	}
+	lines, err := conn.Query(ctx, strings.TrimSuffix(strings.TrimSpace(fill("defaults", ScriptOptions{Target: t}, name)), ";"))
+	if err != nil {
+		return fmt.Errorf("reading default privileges: %w", err)
+	}
+	statements, err := pgx.CollectRows(lines, pgx.RowTo[string])
+	for _, s := range statements {
+		r.DefaultPrivileges = append(r.DefaultPrivileges, Default{Database: name, Statement: s})
+	}
+	return err
+}
+
+// namedTables bounds how many tables one statement names.
+const namedTables = 50
+
+var lackingSQL = fmt.Sprintf(`WITH us AS (SELECT {{grantor_oid}} AS grantor),
+	tables AS (
+		SELECT c.relnamespace AS schema, c.relname, (SELECT bool_and(has_table_privilege(us.grantor, c.oid, p || ' WITH GRANT OPTION'))
+			FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p) AS able
+		FROM us, pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND us.grantor IS NOT NULL)
+	SELECT n.nspname::text, pg_get_userbyid(us.grantor)::text, has_schema_privilege(us.grantor, n.oid, 'USAGE WITH GRANT OPTION') OR has_schema_privilege('public', n.oid, 'USAGE'),
+		count(t.relname) FILTER (WHERE NOT t.able), count(t.relname),
+		coalesce((array_agg(format('%%I.%%I', n.nspname, t.relname) ORDER BY t.relname) FILTER (WHERE NOT t.able))[:%d], '{}')
+	FROM us, pg_namespace n LEFT JOIN tables t ON t.schema = n.oid
+	WHERE us.grantor IS NOT NULL AND NOT starts_with(n.nspname, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker')
+	GROUP BY n.oid, n.nspname, us.grantor ORDER BY 1`, namedTables)

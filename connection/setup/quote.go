@@ -1,0 +1,75 @@
+package setup
+
+import (
+	"embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"portcullis.dev/portcullis/connection"
+)
+
+//go:embed sql/*.sql
+var files embed.FS
+
+// fill completes a file of SQL for a connection.
+func fill(name string, o ScriptOptions, database string) string {
+	text, err := files.ReadFile("sql/" + name + ".sql")
+	if err != nil {
+		panic(err) // embedded
+	}
+	t := o.Target
+	return strings.NewReplacer(
+		"{{account}}", identifier(t.Username),
+		"{{account_name}}", literal(t.Username),
+		"{{owner}}", identifier(t.OwnerRole()),
+		"{{owner_name}}", literal(t.OwnerRole()),
+		"{{comment}}", literal(accountComment(t)),
+		"{{escalation}}", fmt.Sprint(o.AcceptCreateRoleEscalation),
+		"{{grantor}}", fmt.Sprint(t.Mode == connection.ModeGrantor),
+		"{{grantor_oid}}", grantorOID(t),
+		"{{only_schemas}}", onlySchemas(o.Schemas[database]),
+	).Replace(string(text))
+}
+
+// accountComment marks an account that was made here.
+func accountComment(t connection.Target) string {
+	return "System account of Portcullis (" + t.Prefix + ")"
+}
+
+// grantorOID is the role whose grant options count.
+func grantorOID(t connection.Target) string {
+	if t.Mode == connection.ModeBroker {
+		return "(SELECT proowner FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure('portcullis_broker.tables(jsonb)'))"
+	}
+	return "(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = " + literal(t.OwnerRole()) + ")"
+}
+
+func onlySchemas(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	quoted := make([]string, len(names))
+	for i, n := range slices.Sorted(slices.Values(names)) {
+		quoted[i] = literal(n)
+	}
+	return " AND n.nspname IN (" + strings.Join(quoted, ", ") + ")"
+}
+
+func identifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+
+// literal quotes under either setting of standard_conforming_strings.
+func literal(s string) string {
+	q := "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	if strings.Contains(s, `\`) {
+		return "E" + strings.ReplaceAll(q, `\`, `\\`)
+	}
+	return q
+}
+
+// connectLine is psql's command, with a connection string since a plain name
+// that holds = would be taken for one.
+func connectLine(database string) string {
+	value := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database)
+	return `\connect -reuse-previous=on "dbname='` + strings.ReplaceAll(value, `"`, `""`) + `'"` + "\n"
+}
