@@ -13,6 +13,7 @@ import (
 
 const (
 	callLimit  = time.Minute
+	longLimit  = 10 * time.Minute
 	longAnswer = 256 << 20 // bytes of an answer
 )
 
@@ -25,11 +26,20 @@ type Client struct {
 // NewClient makes a client for https://, http:// to loopback or unix:///path.
 // caFile names the CA of the service, "": the system's.
 func NewClient(address, apiKey, caFile string) (*Client, error) {
+	return newClient(address, apiKey, caFile, callLimit)
+}
+
+// NewPatientClient makes a client for requests that wait for an instance.
+func NewPatientClient(address, apiKey, caFile string) (*Client, error) {
+	return newClient(address, apiKey, caFile, longLimit)
+}
+
+func newClient(address, apiKey, caFile string, limit time.Duration) (*Client, error) {
 	roots, err := apiclient.ReadRoots(caFile)
 	if err != nil {
 		return nil, err
 	}
-	api, err := apiclient.New(address, apiclient.Options{Roots: roots, DialLimit: 10 * time.Second, Limit: callLimit})
+	api, err := apiclient.New(address, apiclient.Options{Roots: roots, DialLimit: 10 * time.Second, Limit: limit})
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitBehind = 3 // connection status --check: something is not in force
 )
 
 // command is one sub-command.
@@ -42,6 +43,7 @@ func commands() []command {
 		{"status", "show versions, nodes and what is not in step", runStatus},
 		{"audit", "list audit records, or follow them", runAudit},
 		{"explain", "explain the decision for a person and a data source", runExplain},
+		{"connection", "register PostgreSQL instances whose GRANTs follow the policies", runConnection},
 		{"apikey", "make, list and revoke API keys", runAPIKey},
 		{"node", "the daemon beside an engine; started by the engine", runNode},
 		{"seal", "make key files and seal secrets", runSeal},
@@ -87,6 +89,8 @@ func finish(err error, io streams) int {
 		return exitOK
 	case errors.Is(err, errUsage):
 		return exitUsage
+	case errors.Is(err, errNotInStep):
+		return exitBehind
 	}
 	fmt.Fprintf(io.err, "portcullis: %v\n", err)
 	var e *service.Error
@@ -100,10 +104,10 @@ func help(w io.Writer) {
 	fmt.Fprintln(w, "usage: portcullis COMMAND [FLAGS]")
 	fmt.Fprintln(w)
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.about)
+		fmt.Fprintf(w, "  %-11s %s\n", c.name, c.about)
 	}
 	fmt.Fprintln(w)
-	fmt.Fprintln(w, "portcullis COMMAND --help lists the flags. Exit codes: 0 done, 1 failed, 2 wrong usage.")
+	fmt.Fprintln(w, "portcullis COMMAND --help lists the flags. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not in step (connection status --check).")
 }
 
 // parse reads the flags of a command; at most args arguments may follow.

@@ -24,7 +24,14 @@ func (r *remote) flags(f *flag.FlagSet) {
 
 func (r *remote) json() bool { return r.output == "json" }
 
-func (r *remote) client() (*service.Client, error) {
+func (r *remote) client() (*service.Client, error) { return r.clientBy(service.NewClient) }
+
+// patientClient waits for answers that take an instance's time.
+func (r *remote) patientClient() (*service.Client, error) {
+	return r.clientBy(service.NewPatientClient)
+}
+
+func (r *remote) clientBy(make func(address, apiKey, caFile string) (*service.Client, error)) (*service.Client, error) {
 	if r.output != "text" && r.output != "json" {
 		return nil, fmt.Errorf("-o must be text or json, not %q", r.output)
 	}
@@ -39,7 +46,7 @@ func (r *remote) client() (*service.Client, error) {
 	if key == "" {
 		return nil, fmt.Errorf("an API key is needed: set --api-key-file or PORTCULLIS_API_KEY")
 	}
-	return service.NewClient(r.url, key, r.caFile)
+	return make(r.url, key, r.caFile)
 }
 
 // printJSON writes v indented.

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"portcullis.dev/portcullis/connection/mapping"
+	"portcullis.dev/portcullis/service"
+)
+
+// connectionState serves enable, disable and inherit.
+func connectionState(ctx context.Context, i *invocation) error {
+	c, err := i.call(1, 1)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	state := i.action
+	if strings.Contains(i.args[0], ".") {
+		return editObject(ctx, c, i.args[0], func(o *service.ObjectSettings) { o.State = state })
+	}
+	if state == "inherit" {
+		return usage(i.flags, i.io, "a connection has nothing to inherit from: enable or disable it")
+	}
+	return editConnection(ctx, c, i.args[0], func(v *service.Connection) { v.State = state })
+}
+
+func connectionTag(ctx context.Context, i *invocation) error {
+	remove := i.flags.Bool("remove", false, "remove the tags")
+	column := i.flags.String("column", "", "tag this `column` of a table")
+	c, err := i.call(2, -1)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	name, tags := i.args[0], i.args[1:]
+	edit := func(have []string) []string {
+		if *remove {
+			return slices.DeleteFunc(have, func(t string) bool { return slices.Contains(tags, t) })
+		}
+		return append(have, tags...)
+	}
+	if !strings.Contains(name, ".") {
+		if *column != "" {
+			return usage(i.flags, i.io, "--column needs a table: connection.database.schema.table")
+		}
+		return editConnection(ctx, c, name, func(v *service.Connection) { v.Tags = edit(v.Tags) })
+	}
+	return editObject(ctx, c, name, func(o *service.ObjectSettings) {
+		if *column == "" {
+			o.Tags = edit(o.Tags)
+			return
+		}
+		for n := range o.Columns {
+			if o.Columns[n].Name == *column {
+				o.Columns[n].Tags = edit(o.Columns[n].Tags)
+				return
+			}
+		}
+		o.Columns = append(o.Columns, service.ColumnTags{Name: *column, Tags: edit(nil)})
+	})
+}
+
+func editConnection(ctx context.Context, c *service.Client, name string, edit func(*service.Connection)) error {
+	var v service.Connection
+	at := path("connections", name)
+	if err := c.Call(ctx, http.MethodGet, at, nil, &v); err != nil {
+		return err
+	}
+	edit(&v)
+	return c.Call(ctx, http.MethodPut, at, v, nil)
+}
+
+// editObject changes what is said of an object; when nothing is left to say, the entry goes.
+func editObject(ctx context.Context, c *service.Client, name string, edit func(*service.ObjectSettings)) error {
+	o := service.ObjectSettings{Name: name}
+	at := path("connection_objects", name)
+	var refused *service.Error
+	err := c.Call(ctx, http.MethodGet, at, nil, &o)
+	missing := errors.As(err, &refused) && refused.Status == http.StatusNotFound
+	if err != nil && !missing {
+		return err
+	}
+	edit(&o)
+	o.Columns = slices.DeleteFunc(o.Columns, func(col service.ColumnTags) bool { return len(col.Tags) == 0 })
+	if len(o.Tags)+len(o.Owners)+len(o.Columns) == 0 && (o.State == "" || o.State == "inherit") {
+		if missing {
+			return nil
+		}
+		return c.Call(ctx, http.MethodDelete, at, nil, nil)
+	}
+	return c.Call(ctx, http.MethodPut, at, o, nil)
+}
+
+func connectionMap(ctx context.Context, i *invocation) error {
+	a := service.MappedAccount{State: mapping.Manual}
+	i.flags.StringVar(&a.UserID, "user", "", "`userid` of the person")
+	i.flags.StringVar(&a.IAMID, "iamid", service.DefaultIAM, "identity manager of the person")
+	i.flags.StringVar(&a.Account, "account", "", "the role there; for an IAM user or role its name or ARN")
+	i.flags.StringVar(&a.Role, "role", "", "the role there, where --account is an ARN and the names differ")
+	i.flags.StringVar((*string)(&a.Kind), "kind", "", "role (default), iam_user, iam_role or identity_center")
+	none := i.flags.Bool("none", false, "the person has no account there, whatever the connection's mapping says")
+	c, err := i.call(1, 1)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	switch {
+	case a.UserID == "":
+		return usage(i.flags, i.io, "--user is needed")
+	case *none == (a.Account != ""):
+		return usage(i.flags, i.io, "give either --account or --none")
+	case *none:
+		a.State = mapping.None
+	}
+	a.Connection = i.args[0]
+	return c.Call(ctx, http.MethodPut, mappedPath(a), a, nil)
+}
+
+func connectionUnmap(ctx context.Context, i *invocation) error {
+	var a service.MappedAccount
+	i.flags.StringVar(&a.UserID, "user", "", "`userid` of the person")
+	i.flags.StringVar(&a.IAMID, "iamid", service.DefaultIAM, "identity manager of the person")
+	c, err := i.call(1, 1)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if a.UserID == "" {
+		return usage(i.flags, i.io, "--user is needed")
+	}
+	a.Connection = i.args[0]
+	return c.Call(ctx, http.MethodDelete, mappedPath(a), nil, nil)
+}
+
+func mappedPath(a service.MappedAccount) string {
+	return path("connection_accounts", a.Connection, a.UserID) + "?" + url.Values{"iamid": {a.IAMID}}.Encode()
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/service"
+)
+
+// errNotInStep is the outcome of `connection status --check`.
+var errNotInStep = errors.New("not in step")
+
+func connectionStatus(ctx context.Context, i *invocation) error {
+	check := i.flags.Bool("check", false, "exit with 3 unless everything is in force and nobody reaches more")
+	c, err := i.call(1, 1)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	st, err := i.status(ctx, c, i.args[0])
+	if err != nil {
+		return err
+	}
+	if i.remote.json() {
+		err = printJSON(i.io, st)
+	} else {
+		printConnectionStatus(i.io, st)
+	}
+	if err == nil && *check && (st.State != "in step" || st.Exceeds+st.Lacks > 0) {
+		return errNotInStep
+	}
+	return err
+}
+
+func printConnectionStatus(io streams, st service.ConnectionStatus) {
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(io.out, "%-16s%s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("state", "%s", st.State)
+	if e := st.Error; e != nil {
+		line("error", "%s", e)
+		if e.Hint != "" {
+			line("", "%s", e.Hint)
+		}
+		line("", "since %s, tried %d times", when(st.Since), st.Tries)
+	}
+	if st.Server != nil {
+		line("server", "PostgreSQL %d, system %s", st.Server.Version/10000, st.Server.SystemID)
+	}
+	line("last sync", "%s, policy version %d", when(st.LastSync), st.Version)
+	line("last crawl", "%s", when(st.LastCrawl))
+	o := st.Objects
+	line("objects", "%d databases, %d schemas, %d tables, %d gone; %d enforced on", o.Databases, o.Schemas, o.Tables, o.Dropped, o.Enforced)
+	if o.Unreadable+o.NotEnforceable > 0 {
+		line("", "%d databases could not be read, %d tables are not enforceable", o.Unreadable, o.NotEnforceable)
+	}
+	line("people", "%d mapped, %d without an account, %d warnings", st.People.Mapped, st.People.Unmapped, st.People.Warnings)
+	line("access", "%d equal, %d exceed by what others gave, %d lack", st.Equal, st.Exceeds, st.Lacks)
+	line("drift", "%d statements in the last round mended what somebody changed, %d in all", st.Drift, st.Drifts)
+	for _, p := range st.Overdue {
+		line("OVERDUE", "%s: pending since %s%s", p.Statement, when(&p.Since), blocker(p))
+	}
+	for _, p := range st.Pending {
+		line("pending", "%s%s", p.Statement, blocker(p))
+		if p.Error != nil {
+			line("", "%s", p.Error)
+		}
+	}
+	for _, w := range st.Withheld {
+		line("withheld", "%d tables (%s) from %s: %s shows them a part only", w.Count, some(w.Tables), some(w.People), strings.Join(w.Policies, ", "))
+	}
+	for _, l := range st.Lacking {
+		line("not enforceable", "%s", l)
+	}
+}
+
+func blocker(p connection.Pending) string {
+	if p.Blocker == "" {
+		return ""
+	}
+	return ", waits for " + p.Blocker
+}
+
+func some(names []string) string {
+	if len(names) > 3 {
+		return strings.Join(names[:3], ", ") + " …"
+	}
+	return strings.Join(names, ", ")
+}
+
+func when(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return t.UTC().Format(time.RFC3339) + " (" + time.Since(*t).Truncate(time.Second).String() + " ago)"
+}
+
+func connectionShow(ctx context.Context, i *invocation) error {
+	q := url.Values{}
+	for name, about := range map[string]string{"level": "only database, schema or table", "under": "only in this database or schema (full name)", "text": "only names with this text"} {
+		i.flags.Func(name, about, func(v string) error { q.Set(name, v); return nil })
+	}
+	dropped := i.flags.Bool("dropped", false, "also what is no longer there")
+	c, err := i.call(1, 2)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if len(i.args) == 2 {
+		return i.showObject(ctx, c)
+	}
+	q.Set("dropped", fmt.Sprint(*dropped))
+	q.Set("limit", "1000")
+	all := []service.Object{}
+	for {
+		var page []service.Object
+		if err := c.Call(ctx, http.MethodGet, path("connections", i.args[0], "objects")+"?"+q.Encode(), nil, &page); err != nil {
+			return err
+		}
+		if i.remote.json() {
+			all = append(all, page...)
+		} else {
+			for _, o := range page {
+				printObject(i.io, o)
+			}
+		}
+		if len(page) < 1000 {
+			break
+		}
+		last := page[len(page)-1]
+		q.Set("after", last.Name)
+		q.Set("after_id", last.ID)
+	}
+	if i.remote.json() {
+		return printJSON(i.io, all)
+	}
+	return nil
+}
+
+func printObject(io streams, o service.Object) {
+	kind := string(o.Kind)
+	if kind == "" {
+		kind = o.Level
+	}
+	var notes []string
+	switch {
+	case o.Dropped != nil:
+		notes = append(notes, "gone since "+o.Dropped.UTC().Format(time.RFC3339))
+	case o.Error != nil:
+		notes = append(notes, "as seen "+when(&o.LastSeen)+": "+o.Error.Error())
+	case !o.Enforced:
+		notes = append(notes, "not enforced on")
+	case o.NotEnforceable != "":
+		notes = append(notes, "not enforceable: "+o.NotEnforceable)
+	}
+	if len(o.Tags) > 0 {
+		notes = append(notes, "tags "+strings.Join(o.Tags, ", "))
+	}
+	fmt.Fprintf(io.out, "%s\t%s\t%s\t%s\n", o.Name, kind, o.State, strings.Join(notes, "; "))
+}
+
+func (i *invocation) showObject(ctx context.Context, c *service.Client) error {
+	var o service.Object
+	if err := c.Call(ctx, http.MethodGet, path("connections", i.args[0], "objects", i.args[1]), nil, &o); err != nil {
+		return err
+	}
+	if i.remote.json() {
+		return printJSON(i.io, o)
+	}
+	printObject(i.io, o)
+	fmt.Fprintf(i.io.out, "  owner %s, id %s\n", o.Owner, o.ID)
+	if o.Fix != "" {
+		fmt.Fprintf(i.io.out, "  a DBA runs: %s\n", o.Fix)
+	}
+	for _, col := range o.Columns {
+		fmt.Fprintf(i.io.out, "  %s\t%s\t%s\n", col.Name, col.Type, strings.Join(col.Tags, ", "))
+	}
+	return nil
+}
+
+func connectionAccounts(ctx context.Context, i *invocation) error {
+	c, err := i.call(1, 1)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var a service.ConnectionAccounts
+	if err := c.Call(ctx, http.MethodGet, path("connections", i.args[0], "accounts"), nil, &a); err != nil {
+		return err
+	}
+	if i.remote.json() {
+		return printJSON(i.io, a)
+	}
+	for _, m := range a.Accounts {
+		fmt.Fprintf(i.io.out, "%s\t%s\n", m.Person, m.Role)
+	}
+	for _, p := range a.Unmapped {
+		fmt.Fprintf(i.io.out, "%s/%s\t-\t%s\n", p.Person.IAMID, p.Person.UserID, p.Message)
+	}
+	for _, p := range a.Warnings {
+		fmt.Fprintf(i.io.err, "warning: %s/%s: %s\n", p.Person.IAMID, p.Person.UserID, p.Message)
+	}
+	return nil
+}
+
+func connectionFindings(ctx context.Context, i *invocation) error {
+	c, err := i.call(1, 1)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var list []connection.Excess
+	if err := c.Call(ctx, http.MethodGet, path("connections", i.args[0], "findings"), nil, &list); err != nil {
+		return err
+	}
+	if i.remote.json() {
+		return printJSON(i.io, list)
+	}
+	for _, e := range list {
+		fmt.Fprintf(i.io.out, "%s (%s) has %s on %s.%s.%s", e.Person, e.Role, e.Privilege, e.Object.Database, e.Object.Schema, e.Object.Name)
+		if len(e.Via) > 0 {
+			fmt.Fprintf(i.io.out, " via %s", strings.Join(e.Via, ", "))
+		}
+		if e.Grantor != "" {
+			fmt.Fprintf(i.io.out, ", granted by %s", e.Grantor)
+		}
+		fmt.Fprintf(i.io.out, "\n  a DBA runs: %s\n", e.Statement)
+	}
+	return nil
+}
