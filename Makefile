@@ -69,7 +69,7 @@ test: build lint ## everything; ends with the summary of go test
 	$(GO) test -p 1 -count=1 -timeout 20m ./...
 
 bench: build ## measure against a C loop, postgres_fdw and a direct connection
-	@$(GO) run ./scripts/bench
+	@ODBC_FDW_DIRS="$(ODBC_FDW_DIRS)" $(GO) run ./scripts/bench $(SECTIONS)
 
 check-memory: build ## run the module under valgrind
 	@$(GO) run ./scripts/memcheck

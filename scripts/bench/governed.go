@@ -53,18 +53,18 @@ sql_accounts: [{role: %[1]s, userid: %[1]s, password_file: %[12]q}]
 
 // sessions measures a governed person's sessions: first query, warm point
 // query against the source itself, memory.
-func sessions(ctx context.Context, env *testenv.Env, engine *testenv.Engine, s *sources) error {
-	password, err := govern(ctx, env, engine, s)
+func sessions(ctx context.Context, i *installation) error {
+	password, err := govern(ctx, i.env, i.engine, i.sources)
 	if err != nil {
 		return err
 	}
-	dsn := engine.DSNAs(person, password, database)
-	disk, err := syncTime(env.Dir)
+	dsn := i.engine.DSNAs(person, password, database)
+	disk, err := syncTime(i.env.Dir)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("\n%-12s %12s %12s %12s %12s   (fdatasync of this disk: %s)\n", "governed", "first query", "point query", "source's own", "more", micro(disk))
-	for _, source := range s.raw() {
+	for _, source := range i.sources.raw() {
 		first, err := middle(5, func() (time.Duration, error) { return firstQuery(ctx, dsn, "governed_"+source.schema) })
 		if err != nil {
 			return err
@@ -79,7 +79,7 @@ func sessions(ctx context.Context, env *testenv.Env, engine *testenv.Engine, s *
 		}
 		fmt.Printf("%-12s %12s %12s %12s %12s\n", source.schema, micro(first), micro(warm), micro(own), micro(warm-own))
 	}
-	return atRest(ctx, engine, dsn)
+	return atRest(ctx, i.engine, dsn)
 }
 
 func pointQuery(relation string) string { return "SELECT * FROM " + relation + " WHERE id = 4711" }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"portcullis.dev/portcullis/internal/testenv"
 )
 
 // scans reads the million rows from each source and prints the ratios.
-func scans(ctx context.Context, engine *testenv.Postgres, s *sources) error {
-	conn, err := engine.Connect(ctx, database)
+func scans(ctx context.Context, i *installation) error {
+	conn, err := i.engine.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
@@ -23,7 +21,8 @@ func scans(ctx context.Context, engine *testenv.Postgres, s *sources) error {
 		return err
 	}
 	fmt.Printf("\n%-12s %10s %10s %8s %14s\n", "1 M rows", "C loop", "portcullis", "ratio", "scan memory")
-	for _, source := range s.raw() {
+	i.scanned = map[string]time.Duration{}
+	for _, source := range i.sources.raw() {
 		loop, err := middle(3, func() (time.Duration, error) { return source.cloop(ctx) })
 		if err != nil {
 			return err
@@ -40,6 +39,7 @@ func scans(ctx context.Context, engine *testenv.Postgres, s *sources) error {
 		if err != nil {
 			return err
 		}
+		i.scanned[source.schema] = ours
 		fmt.Printf("%-12s %10s %10s %8.2f %11.1f MB\n", source.schema, round(loop), round(ours), ratio(ours, loop), mb(top-rest))
 		if source.schema == "pg" {
 			fmt.Printf("%-12s %10s %10s %8.2f  (against postgres_fdw, fetch_size 1000)\n", "", round(foreign), round(ours), ratio(ours, foreign))
