@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"portcullis.dev/portcullis/fdw"
@@ -15,6 +16,9 @@ type attempt struct {
 	done chan struct{} // closed when the driver has returned
 	err  error         // set before done is closed
 
+	late    chan struct{} // closed when the driver has not kept to the time for a connect
+	tooLate error         // what is said then
+
 	server, driver string
 	began          time.Time
 
@@ -25,6 +29,10 @@ type attempt struct {
 
 // defaultConnectTimeout is given to drivers that were not told one.
 const defaultConnectTimeout = 15 * time.Second
+
+// connectGrace is how much longer than the timeout that it was given a driver
+// may take. MariaDB's bounds the TCP connect only, not the wait for a greeting.
+const connectGrace = time.Second
 
 // connect starts an attempt. The caller holds mu.
 func (p *pool) connect(key connKey, source *Source) (*attempt, error) {
@@ -44,24 +52,27 @@ func (p *pool) connect(key connKey, source *Source) (*attempt, error) {
 	if err != nil {
 		return nil, AsError(err)
 	}
-	a := &attempt{done: make(chan struct{}), server: source.ServerName, driver: how.Driver, began: time.Now()}
+	if how.ConnectTimeout == 0 {
+		how.ConnectTimeout = defaultConnectTimeout
+	}
+	a := &attempt{done: make(chan struct{}), late: make(chan struct{}), server: source.ServerName, driver: how.Driver, began: time.Now()}
+	a.tooLate = connectError(source, how.Driver, &odbc.Error{State: "HYT00", Message: fmt.Sprintf("no answer within %v", how.ConnectTimeout), Driver: how.Driver})
+	isLate := sync.OnceFunc(func() { close(a.late) })
 	p.connecting[key] = a
 	p.attempts[a] = struct{}{}
 	finish := func(r *remote, err error) { p.connected(key, a, r, err) }
 	p.engine.Go("connect", func(err error) { finish(nil, err) }, func() {
-		finish(p.open(key, source, d, how))
+		finish(p.open(key, source, d, how, isLate))
 	})
 	return a, nil
 }
 
-// open connects and prepares the session.
-func (p *pool) open(key connKey, source *Source, d fdw.Dialect, how *fdw.Connection) (*remote, error) {
+// open connects and prepares the session; isLate is called when the driver
+// does not keep to the time that it has for a connect.
+func (p *pool) open(key connKey, source *Source, d fdw.Dialect, how *fdw.Connection, isLate func()) (*remote, error) {
 	ctx := p.engine.ctx
 	spec := odbc.ConnSpec{Driver: how.Driver, LoginTimeout: how.ConnectTimeout, ReadOnly: true}
-	if spec.LoginTimeout == 0 {
-		spec.LoginTimeout = defaultConnectTimeout
-	}
-	conn, err := p.engine.connect(source, how, spec)
+	conn, err := p.engine.connect(source, how, spec, isLate)
 	if err != nil {
 		return nil, err
 	}
@@ -129,12 +140,15 @@ func (p *pool) connected(key connKey, a *attempt, r *remote, err error) {
 
 // await waits for an attempt; the last one to give up abandons it.
 func (p *pool) await(ctx context.Context, a *attempt) error {
+	why := canceled()
 	select {
 	case <-a.done:
 		p.mu.Lock()
 		a.waiters--
 		p.mu.Unlock()
 		return a.err
+	case <-a.late:
+		why = a.tooLate
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
@@ -142,7 +156,7 @@ func (p *pool) await(ctx context.Context, a *attempt) error {
 	a.waiters--
 	select {
 	case <-a.done:
-		return canceled()
+		return why
 	default:
 	}
 	if a.waiters == 0 && !a.abandoned {
@@ -154,5 +168,5 @@ func (p *pool) await(ctx context.Context, a *attempt) error {
 			}
 		}
 	}
-	return canceled()
+	return why
 }

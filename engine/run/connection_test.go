@@ -55,6 +55,28 @@ func TestConnectsThatHangAreAbandonedCountedAndBounded(t *testing.T) {
 	}
 }
 
+// MariaDB's driver waits for a greeting for ever; the person does not.
+func TestASilentPeerIsGivenUpInTime(t *testing.T) {
+	peer, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	s := &Source{ServerOID: 9, ServerName: "silent", Mapping: map[string]string{"username": "u", "password": "p"},
+		Server: map[string]string{"driver": "MariaDB Unicode", "host": "127.0.0.1", "port": strconv.Itoa(peer.Addr().(*net.TCPAddr).Port), "database": "d", "connect_timeout": "1"}}
+	e := newTestEngine(t, nil)
+	began := time.Now()
+	_, err = readAll(t, e, begin(t, e, wholeTable(s, 1)))
+	if e := AsError(err); err == nil || e.State != stateConnect || !strings.Contains(e.Message, "did not answer in time") || e.Hint == "" {
+		t.Errorf("after %v: %v", time.Since(began), err)
+	}
+	if n := states(e)["abandoned"]; n != 1 {
+		t.Errorf("%d abandoned: %v", n, texts(e.Connections()))
+	}
+	peer.Close()
+	waitUntil(t, func() bool { return len(e.Connections()) == 0 })
+}
+
 func states(e *Engine) map[string]int {
 	m := map[string]int{}
 	for _, r := range e.Connections() {

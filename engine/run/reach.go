@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"portcullis.dev/portcullis/engine/guard"
 	"portcullis.dev/portcullis/fdw"
@@ -12,8 +13,9 @@ import (
 
 // connect connects to the first address of the source that the node's guard
 // admits and that answers. The driver is held to that address: a name that
-// stands for another one a moment later leads it nowhere else.
-func (e *Engine) connect(source *Source, how *fdw.Connection, spec odbc.ConnSpec) (*odbc.Conn, error) {
+// stands for another one a moment later leads it nowhere else. isLate is
+// called when a driver takes longer than it may.
+func (e *Engine) connect(source *Source, how *fdw.Connection, spec odbc.ConnSpec, isLate func()) (*odbc.Conn, error) {
 	ways, err := e.ways(source, how, spec)
 	if err != nil {
 		return nil, err
@@ -24,7 +26,10 @@ func (e *Engine) connect(source *Source, how *fdw.Connection, spec odbc.ConnSpec
 		for _, attr := range attrs {
 			spec.Attrs = append(spec.Attrs, odbc.Attr{Name: attr.Name, Value: attr.Value})
 		}
-		if conn, err = odbc.Connect(e.ctx, spec); err == nil {
+		late := time.AfterFunc(spec.LoginTimeout+connectGrace, isLate)
+		conn, err = odbc.Connect(e.ctx, spec)
+		late.Stop()
+		if err == nil {
 			return conn, nil
 		}
 		var remote *odbc.Error
