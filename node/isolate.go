@@ -64,14 +64,14 @@ func (i *isolation) convict(ctx context.Context, sp spool, r record) error {
 	if i.taken == nil {
 		return errServiceFails
 	}
-	if err := i.post(ctx, []record{*i.taken}); err != nil {
+	if err := i.post(ctx, sp, []record{*i.taken}); err != nil {
 		return err
 	}
-	failure := i.post(ctx, []record{r})
+	failure := i.post(ctx, sp, []record{r})
 	if failure == nil || !apiclient.IsStatus(failure, http.StatusInternalServerError) {
 		return failure
 	}
-	if err := i.post(ctx, []record{*i.taken}); err != nil {
+	if err := i.post(ctx, sp, []record{*i.taken}); err != nil {
 		return err
 	}
 	return i.refuse(sp, r, failure.Error())

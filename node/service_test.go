@@ -171,6 +171,28 @@ func TestAgainstTheRealService(t *testing.T) {
 	d.spool(1, end)
 	d.expectShipped(1, end)
 
+	// What the service refuses is put aside, what stands beside it is stored at once.
+	writer.write(1, fmt.Sprintf("%d %064x {\"kind\":\"nameless\"}\n", writer.seq+1, writer.seq+1))
+	writer.seq++
+	end = writer.write(1, writer.line("beside"))
+	total++
+	d.spool(1, end)
+	d.expectShipped(1, end)
+	raw, err := os.ReadFile(filepath.Join(writer.dir, refusedFile))
+	if err != nil || strings.Count(string(raw), "# ") != 1 || !strings.Contains(string(raw), "# id must be a text") || !strings.Contains(string(raw), "nameless") {
+		t.Errorf("put aside: %s %v", raw, err)
+	}
+	var heads []service.AuditHead
+	s.call("GET", "/v1/audit/heads", nil, &heads)
+	if len(heads) != 1 || heads[0].Seq != int64(writer.seq) || heads[0].Records != int64(total+1) {
+		t.Errorf("heads %+v", heads)
+	}
+	var findings []service.AuditFinding
+	s.call("GET", "/v1/audit/findings", nil, &findings)
+	if len(findings) != 1 || findings[0].Kind != "gap" || findings[0].First != heads[0].Seq-1 {
+		t.Errorf("findings %+v", findings)
+	}
+
 	var entries []service.AuditEntry
 	s.call("GET", "/v1/audit?limit=1000&kind=intent&node=node%20a", nil, &entries)
 	ids := map[string]bool{}

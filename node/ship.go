@@ -132,7 +132,7 @@ func (s *session) send(ctx context.Context, sp spool, records []record) error {
 	if len(whole) == 0 {
 		return nil
 	}
-	err := s.post(ctx, whole)
+	err := s.post(ctx, sp, whole)
 	var answer *apiclient.Refusal
 	if !errors.As(err, &answer) || !isRefusal(answer.Status) {
 		return err
@@ -150,7 +150,30 @@ func (s *session) send(ctx context.Context, sp spool, records []record) error {
 // isRefusal: the body is at fault, sending it again cannot help.
 func isRefusal(status int) bool { return status == 400 || status == 413 || status == 422 }
 
-func (s *session) post(ctx context.Context, records []record) error {
+// auditAnswer says what became of each record of a request.
+type auditAnswer struct {
+	Stored   *int `json:"stored"`
+	Repeated int  `json:"repeated"`
+	Refused  []struct {
+		Line   int    `json:"line"` // from 1
+		Reason string `json:"reason"`
+	} `json:"refused"`
+}
+
+// confirms tells whether the answer accounts for each of so many records.
+func (a *auditAnswer) confirms(sent int) bool {
+	seen := map[int]bool{}
+	for _, r := range a.Refused {
+		if r.Line < 1 || r.Line > sent || seen[r.Line] {
+			return false
+		}
+		seen[r.Line] = true
+	}
+	return a.Stored != nil && *a.Stored+a.Repeated+len(a.Refused) == sent
+}
+
+// post sends records; those that the service refuses by themselves are put aside.
+func (s *session) post(ctx context.Context, sp spool, records []record) error {
 	var body bytes.Buffer
 	for _, r := range records {
 		body.Write(r.body)
@@ -158,20 +181,29 @@ func (s *session) post(ctx context.Context, records []record) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, shipLimit)
 	defer cancel()
-	answer := struct {
-		Stored   *int `json:"stored"`
-		Repeated int  `json:"repeated"`
-	}{}
+	var answer auditAnswer
 	err := s.authorised(ctx, func(token string) error {
 		return s.client.post(ctx, "/v1/audit/records", token, "application/x-ndjson", body.Bytes(), &answer)
 	})
 	if err != nil {
 		return err
 	}
-	if answer.Stored == nil || *answer.Stored+answer.Repeated != len(records) {
+	if !answer.confirms(len(records)) {
 		return fmt.Errorf("the policy service did not confirm all of %d audit records", len(records))
 	}
-	s.taken = &records[0]
+	refused := map[int]bool{}
+	for _, r := range answer.Refused {
+		refused[r.Line] = true
+		if err := s.refuse(sp, records[r.Line-1], r.Reason); err != nil {
+			return err
+		}
+	}
+	for i := range records {
+		if !refused[i+1] {
+			s.taken = &records[i]
+			break
+		}
+	}
 	s.metrics.records.WithLabelValues("stored").Add(float64(*answer.Stored))
 	s.metrics.records.WithLabelValues("repeated").Add(float64(answer.Repeated))
 	return nil

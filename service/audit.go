@@ -1,125 +1,12 @@
 package service
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// Bounds on what a node may send.
-const (
-	maxRecord  = 1 << 20  // bytes of one record
-	maxRecords = 16 << 20 // bytes of one request
-)
-
-// AuditReply counts what was new and what had been stored before.
-type AuditReply struct {
-	Stored   int `json:"stored"`
-	Repeated int `json:"repeated"`
-}
-
-// StoreAudit keeps records, one JSON object a line, by node, id and kind; a
-// repeat changes nothing. Either all lines are kept or none.
-func (s *Store) StoreAudit(ctx context.Context, node string, lines io.Reader) (AuditReply, error) {
-	var reply AuditReply
-	batch := &pgx.Batch{}
-	scan := bufio.NewScanner(lines)
-	scan.Buffer(make([]byte, 64<<10), maxRecord)
-	for n := 1; scan.Scan(); n++ {
-		line := bytes.TrimSpace(scan.Bytes())
-		if len(line) == 0 {
-			continue
-		}
-		id, kind, err := recordKey(n, line)
-		if err != nil {
-			return reply, err
-		}
-		batch.Queue(`INSERT INTO portcullis.audit_records (id, kind, node, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-			id, kind, node, storable(line)).Exec(func(tag pgconn.CommandTag) error {
-			if tag.RowsAffected() == 1 {
-				reply.Stored++
-			} else {
-				reply.Repeated++
-			}
-			return nil
-		})
-	}
-	if err := scan.Err(); err != nil {
-		if errors.Is(err, bufio.ErrTooLong) {
-			return reply, malformed("record", "a record is longer than %d bytes", maxRecord)
-		}
-		return reply, err
-	}
-	if batch.Len() == 0 {
-		return reply, nil
-	}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() })
-	return reply, constraint("record", err)
-}
-
-func recordKey(n int, line []byte) (id, kind string, err error) {
-	var key struct {
-		ID   string `json:"id"`
-		Kind string `json:"kind"`
-	}
-	if err := json.Unmarshal(line, &key); err != nil {
-		return "", "", malformed(fmt.Sprintf("line %d", n), "is not a JSON object: %v", err)
-	}
-	if key.ID == "" || len(key.ID) > 256 {
-		return "", "", malformed(fmt.Sprintf("line %d.id", n), "must be a text of 1 to 256 bytes")
-	}
-	if key.Kind == "" || len(key.Kind) > 64 {
-		return "", "", malformed(fmt.Sprintf("line %d.kind", n), "must be a text of 1 to 64 bytes")
-	}
-	return key.ID, key.Kind, nil
-}
-
-// storable returns a copy that jsonb takes: no NUL, no broken UTF-8, no lone
-// surrogate. A record must never be refused for what a user wrote in it.
-func storable(line []byte) []byte {
-	if utf8.Valid(line) && !bytes.Contains(line, []byte(`\u`)) {
-		return bytes.Clone(line)
-	}
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return bytes.Clone(line)
-	}
-	out, err := json.Marshal(withoutNUL(v))
-	if err != nil {
-		return bytes.Clone(line)
-	}
-	return out
-}
-
-func withoutNUL(v any) any {
-	switch x := v.(type) {
-	case string:
-		return strings.ReplaceAll(x, "\x00", "\uFFFD")
-	case []any:
-		for i := range x {
-			x[i] = withoutNUL(x[i])
-		}
-	case map[string]any:
-		clean := make(map[string]any, len(x))
-		for k, e := range x {
-			clean[strings.ReplaceAll(k, "\x00", "\uFFFD")] = withoutNUL(e)
-		}
-		return clean
-	}
-	return v
-}
 
 // AuditEntry is a record with when and whence it came.
 type AuditEntry struct {

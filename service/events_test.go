@@ -158,20 +158,22 @@ func TestAuditIsKeptOnce(t *testing.T) {
 	}
 	intent := `{"id":"r1","kind":"intent","role":"ana_sql","person":{"iamid":"local","userid":"ana"},"statement":"SELECT 'a\u0000b\ud800' \u00fc","tables":[{"data_source":"d1"}]}`
 	completion := `{"id":"r1","kind":"completion","role":"ana_sql","rows":12345678901234567890}`
-	if r := post(lines(intent, completion)); r != (AuditReply{2, 0}) {
+	if r := post(lines(intent, completion)); r.Stored != 2 || r.Repeated != 0 || r.Refused != nil {
 		t.Errorf("first: %+v", r)
 	}
-	if r := post(lines(intent, completion, `{"id":"r2","kind":"denied","person":{"userid":"ben"}}`)); r != (AuditReply{1, 2}) {
+	if r := post(lines(intent, completion, `{"id":"r2","kind":"denied","person":{"userid":"ben"}}`)); r.Stored != 1 || r.Repeated != 2 || r.Refused != nil {
 		t.Errorf("repeat: %+v", r)
 	}
-	if status, _ := f.call("POST", "/v1/audit/records", token, lines(`{"id":"r9","kind":"intent"}`, `nix`)); status != 400 {
-		t.Errorf("half a batch: %d", status)
+	// What is no record is refused by itself, and the rest goes on.
+	refused := post(lines(`nix`, `{"kind":"intent"}`, `{"id":"r9","kind":"`+strings.Repeat("k", 65)+`"}`, `{"id":"long","kind":"intent","x":"`+strings.Repeat("x", maxRecord)+`"}`, `{"id":"r9","kind":"intent"}`))
+	if refused.Stored != 1 || len(refused.Refused) != 4 || refused.Refused[0].Line != 1 || refused.Refused[2].ID != "r9" || !strings.Contains(refused.Refused[3].Reason, "longer than") {
+		t.Errorf("with what is none: %+v", refused)
 	}
 	// Another node may use the same ids without hiding anything.
 	if status, raw := f.call("POST", "/v1/audit/records", f.nodeToken("second"), intent); status != 200 || !contains(raw, `"stored":1`) {
 		t.Errorf("another node: %d %s", status, raw)
 	}
-	for query, want := range map[string]int{"": 4, "?kind=denied": 1, "?person=ana": 2, "?role=ana_sql&kind=completion": 1, "?data_source=d1": 2, "?node=second": 1, "?id=r1": 3, "?limit=1": 1, "?since=2100-01-01T00:00:00Z": 0} {
+	for query, want := range map[string]int{"": 5, "?kind=denied": 1, "?person=ana": 2, "?role=ana_sql&kind=completion": 1, "?data_source=d1": 2, "?node=second": 1, "?id=r9": 1, "?id=r1": 3, "?limit=1": 1, "?since=2100-01-01T00:00:00Z": 0} {
 		var list []AuditEntry
 		f.must("GET", "/v1/audit"+query, nil, &list)
 		if len(list) != want {

@@ -233,6 +233,7 @@ type metrics struct {
 	denied   prometheus.Counter
 	decided  prometheus.Counter
 	records  prometheus.Counter
+	findings *prometheus.CounterVec
 	streams  prometheus.Gauge
 }
 
@@ -244,9 +245,10 @@ func newMetrics() *metrics {
 		denied:   prometheus.NewCounter(prometheus.CounterOpts{Name: "portcullis_decisions_denied_total", Help: "Decisions that deny."}),
 		decided:  prometheus.NewCounter(prometheus.CounterOpts{Name: "portcullis_decisions_total", Help: "Decisions made."}),
 		records:  prometheus.NewCounter(prometheus.CounterOpts{Name: "portcullis_audit_records_total", Help: "Audit records stored."}),
+		findings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "portcullis_audit_findings_total", Help: "Gaps, late records, forks and edits in the audit chains of nodes."}, []string{"kind"}),
 		streams:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "portcullis_event_streams", Help: "Nodes that listen for changes."}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, m.denied, m.decided, m.records, m.streams)
+	m.registry.MustRegister(m.requests, m.seconds, m.denied, m.decided, m.records, m.findings, m.streams)
 	return m
 }
 

@@ -129,6 +129,10 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request, c caller) error {
 		return err
 	}
 	s.metrics.records.Add(float64(reply.Stored))
+	for _, f := range reply.Findings {
+		s.metrics.findings.WithLabelValues(f.Kind).Inc()
+		s.log.Warn("the audit chain of a node is not whole", "node", f.Node, "kind", f.Kind, "first", f.First, "last", f.Last, "detail", f.Detail)
+	}
 	writeJSON(w, http.StatusOK, reply)
 	return nil
 }

@@ -28,6 +28,11 @@ func (s *Server) allRoutes() []route {
 			params: []param{{"node", "query", "name of the node"}}, handle: s.events},
 		{method: "POST", path: "/v1/audit/records", access: tokenOnly, summary: "Store audit records, one JSON object a line, idempotently", reply: AuditReply{}, handle: s.audit},
 		{method: "GET", path: "/v1/audit", access: keyOnly, permission: policy.PermissionAudit, summary: "Newest audit records", reply: []AuditEntry{}, params: auditParams(), handle: s.readAudit},
+		{method: "GET", path: "/v1/audit/heads", access: keyOnly, permission: policy.PermissionAudit, summary: "How far the audit chain of each node has come", reply: []AuditHead{}, handle: s.readHeads},
+		{method: "GET", path: "/v1/audit/findings", access: keyOnly, permission: policy.PermissionAudit, summary: "Newest gaps, late records, forks and edits in audit chains", reply: []AuditFinding{},
+			params: []param{{"limit", "query", "1 to 1000, default 100"}}, handle: s.readFindings},
+		{method: "GET", path: "/v1/audit/chain", access: keyOnly, permission: policy.PermissionAudit, summary: "Records of a node in the order of arrival, with their place in its chain", reply: []ChainEntry{},
+			params: []param{{"node", "query", "name of the node"}, {"after", "query", "arrival of the last record read"}, {"limit", "query", "1 to 1000, default 1000"}}, handle: s.readChain},
 		{method: "GET", path: "/v1/changes", access: keyOnly, permission: policy.PermissionAudit, summary: "Newest changes made through the service", reply: []ChangeEntry{},
 			params: []param{{"limit", "query", "1 to 1000, default 100"}}, handle: s.readChanges},
 		{method: "GET", path: "/v1/explain", access: keyOnly, permission: policy.PermissionGovernance, nodes: true, summary: "Explain the decision for a person and a data source", reply: Explanation{},
@@ -349,6 +354,51 @@ func (s *Server) readAudit(w http.ResponseWriter, r *http.Request, _ caller) err
 		return err
 	}
 	writeJSON(w, http.StatusOK, append([]AuditEntry{}, entries...))
+	return nil
+}
+
+func (s *Server) readHeads(w http.ResponseWriter, r *http.Request, _ caller) error {
+	heads, err := s.store.AuditHeads(r.Context())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, append([]AuditHead{}, heads...))
+	return nil
+}
+
+func (s *Server) readFindings(w http.ResponseWriter, r *http.Request, _ caller) error {
+	limit, err := limitFrom(r)
+	if err != nil {
+		return err
+	}
+	findings, err := s.store.AuditFindings(r.Context(), limit)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, append([]AuditFinding{}, findings...))
+	return nil
+}
+
+func (s *Server) readChain(w http.ResponseWriter, r *http.Request, _ caller) error {
+	q := r.URL.Query()
+	if q.Get("node") == "" {
+		return malformed("node", "is needed as a query parameter")
+	}
+	after := int64(0)
+	limit, err := limitFrom(r)
+	if err != nil {
+		return err
+	}
+	if text := q.Get("after"); text != "" {
+		if after, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return malformed("after", "must be a whole number, not %q", text)
+		}
+	}
+	entries, err := s.store.AuditChain(r.Context(), q.Get("node"), after, limit)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, append([]ChainEntry{}, entries...))
 	return nil
 }
 
