@@ -17,6 +17,7 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/pg_locale.h"
+#include "utils/relcache.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "Portcullis builds against PostgreSQL 15 to 18"
@@ -120,6 +121,25 @@ pc_materialized_srf(FunctionCallInfo fcinfo)
 {
 	InitMaterializedSRF(fcinfo, 0);
 }
+
+static inline Oid
+pc_primary_key_index(Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(rel, false);
+#else
+	return RelationGetPrimaryKeyIndex(rel);
+#endif
+}
+
+/* What ExecutorRun and its hook take, as declared and as passed on. */
+#if PG_VERSION_NUM >= 180000
+#define PC_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
+#define PC_RUN_ARGUMENTS query, direction, count
+#else
+#define PC_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define PC_RUN_ARGUMENTS query, direction, count, execute_once
+#endif
 
 /* No other relation stands in the FROM list (outer joins' own relids, new in 16, are not in all_baserels). */
 static inline bool

@@ -49,7 +49,7 @@ extern char *pc_shortest(double d);
 /* A varlena of len bytes of content, valid until the column's next value. */
 extern char *pc_value_buffer(pc_value *v, Size len);
 
-extern void pc_does_not_fit(pc_value *v, const char *text) pg_attribute_noreturn();
+extern void pc_does_not_fit(pc_value *v, const char *text) __attribute__((noreturn));
 
 /* Where a TEXT or BYTES value lies. */
 extern const char *pc_column_arena;	/* of the block being read */

@@ -20,8 +20,8 @@
 
 #define AT(type, src, i) (*(const type *) ((src)->data + (Size) (i) * (src)->width))
 
-static void int_refused(pc_value *v, int64 value) pg_attribute_noreturn();
-static void float_refused(pc_value *v, double value) pg_attribute_noreturn();
+static void int_refused(pc_value *v, int64 value) __attribute__((noreturn));
+static void float_refused(pc_value *v, double value) __attribute__((noreturn));
 
 static Datum
 int_to_int2(pc_value *v, const pc_column *src, int i)

@@ -9,7 +9,7 @@
 
 #include "convert.h"
 
-static void too_long(pc_value *v, int limit) pg_attribute_noreturn();
+static void too_long(pc_value *v, int limit) __attribute__((noreturn));
 
 static inline const char *
 verified(const pc_column *src, int i, Size *len)

@@ -55,7 +55,7 @@ static bool parse_iso(const char *at, Size len, iso_time *t);
 static bool valid_date(int year, int month, int day);
 static Timestamp timestamp_of(const iso_time *t);
 static void check_precision(pc_value *v, Timestamp ts);
-static void not_a_time(pc_value *v) pg_attribute_noreturn();
+static void not_a_time(pc_value *v) __attribute__((noreturn));
 
 static Datum
 struct_to_date(pc_value *v, const pc_column *src, int i)

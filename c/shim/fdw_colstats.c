@@ -76,7 +76,7 @@ look_up(Oid relid, AttrNumber attnum, kept_counts *kept)
 	if (!OidIsValid(table))
 		return false;
 	rel = table_open(table, AccessShareLock);
-	index = RelationGetPrimaryKeyIndex(rel);
+	index = pc_primary_key_index(rel);
 	ScanKeyInit(&key[0], KEPT_RELID, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
 	ScanKeyInit(&key[1], KEPT_ATTNUM, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(attnum));
 	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 2, key);

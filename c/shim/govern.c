@@ -102,7 +102,7 @@ check_run(pc_frame *frame)
 }
 
 static void
-executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
+executor_run(PC_RUN_PARAMETERS)
 {
 	pc_frame   *frame = pc_frame_of_query(query);
 
@@ -111,9 +111,9 @@ executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool execu
 		if (frame != NULL)
 			check_run(frame);
 		if (next_run)
-			next_run(query, direction, count, execute_once);
+			next_run(PC_RUN_ARGUMENTS);
 		else
-			standard_ExecutorRun(query, direction, count, execute_once);
+			standard_ExecutorRun(PC_RUN_ARGUMENTS);
 	}
 	PG_CATCH();
 	{

@@ -128,7 +128,7 @@ wait_for_verdict(Port *port, Verdict *verdict)
 	FreeWaitEventSet(set);
 }
 
-static void refuse(Port *port, const char *reason, const char *hint) pg_attribute_noreturn();
+static void refuse(Port *port, const char *reason, const char *hint) __attribute__((noreturn));
 
 static void
 refuse(Port *port, const char *reason, const char *hint)

@@ -57,7 +57,7 @@ extern bool pc_engine_loaded(void);
 extern bool pc_wait_progress(long timeout_ms, uint32 wait_event);
 
 /* ereport(ERROR) with what err says; frees err. */
-extern void pc_throw(pc_error *err) pg_attribute_noreturn();
+extern void pc_throw(pc_error *err) __attribute__((noreturn));
 
 /* Waits for a ticket and returns its rows (caller: rows_free), or throws; cancels it on any error. */
 extern void pc_ticket_rows(uint64_t ticket, pc_rows *rows);

@@ -14,7 +14,7 @@
 /* How long a backend waits for a worker that is not there, in ms. */
 #define WORKER_PATIENCE 5000
 
-static void refuse_unwritable(void) pg_attribute_noreturn();
+static void refuse_unwritable(void) __attribute__((noreturn));
 
 static void
 refuse_unwritable(void)

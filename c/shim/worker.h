@@ -11,7 +11,7 @@
 
 /* worker.c */
 extern void pc_worker_register(void);
-extern PGDLLEXPORT void pc_worker_main(Datum arg) pg_attribute_noreturn();
+extern PGDLLEXPORT void pc_worker_main(Datum arg) __attribute__((noreturn));
 
 /* configreader.c */
 extern PGDLLEXPORT void pc_config_main(Datum arg);
