@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,8 +22,8 @@ type Connections struct {
 	log     *slog.Logger
 	dialer  *dial.Dialer
 	metrics *connectionMetrics
-	holder  string // of leases: this process
-	overdue time.Duration
+	holder  string       // of leases: this process
+	overdue atomic.Int64 // nanoseconds: a revoke that is pending for longer is an alarm
 	now     func() time.Time
 }
 
@@ -35,9 +36,14 @@ const (
 )
 
 func newConnections(store *Store, watch *watcher, metrics *connectionMetrics, log *slog.Logger) *Connections {
-	return &Connections{store: store, watch: watch, log: log, dialer: &dial.Dialer{ApplicationName: "portcullis connection"}, metrics: metrics,
-		holder: uuid.NewString(), overdue: revokeOverdue, now: time.Now}
+	c := &Connections{store: store, watch: watch, log: log, dialer: &dial.Dialer{ApplicationName: "portcullis connection"}, metrics: metrics,
+		holder: uuid.NewString(), now: time.Now}
+	c.overdue.Store(int64(revokeOverdue))
+	return c
 }
+
+// AlertRevokes sets after what time a revoke that is pending is an alarm, default a minute.
+func (s *Server) AlertRevokes(after time.Duration) { s.native.overdue.Store(int64(after)) }
 
 // run works until ctx ends.
 func (c *Connections) run(ctx context.Context) {

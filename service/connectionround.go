@@ -345,7 +345,7 @@ func (l *connectionLoop) takeOver(r connection.Report) {
 	alarmed := len(st.Overdue)
 	st.Overdue = nil
 	for _, p := range r.Pending {
-		if p.Revoke && l.c.now().Sub(p.Since) >= l.c.overdue {
+		if p.Revoke && l.c.now().Sub(p.Since) >= time.Duration(l.c.overdue.Load()) {
 			st.Overdue = append(st.Overdue, p)
 		}
 	}

@@ -22,14 +22,15 @@ type Config struct {
 	Listen       string // host:port or unix:///path
 	TLSCert      string
 	TLSKey       string
-	PublicURL    string // where nodes reach the service, default: made of Listen
-	StoreURL     string // the service's own database
-	KeyFile      string // seals secrets in the store
-	EngineURL    string // engine to keep in step, "": none
-	Node         string // its name
-	Registers    bool   // superusers of that engine may register its tables
-	NodeKeyFile  string // seals secrets in its catalogs, "": it seals them itself
-	AdminKeyFile string // an administrator's API key is written here if the file is missing
+	PublicURL    string        // where nodes reach the service, default: made of Listen
+	StoreURL     string        // the service's own database
+	KeyFile      string        // seals secrets in the store
+	EngineURL    string        // engine to keep in step, "": none
+	Node         string        // its name
+	Registers    bool          // superusers of that engine may register its tables
+	NodeKeyFile  string        // seals secrets in its catalogs, "": it seals them itself
+	AdminKeyFile string        // an administrator's API key is written here if the file is missing
+	RevokeAlert  time.Duration // a revoke on a connection that is pending for longer is an alarm; 0: a minute
 	Log          *slog.Logger
 	Ready        func(url string) // told when requests are answered, may be nil
 }
@@ -65,7 +66,11 @@ func Serve(ctx context.Context, cfg Config) error {
 	if cfg.EngineURL != "" {
 		engine = NewEngine(store, EngineConfig{URL: cfg.EngineURL, Node: cfg.Node, ServiceURL: cfg.PublicURL, NodeKey: nodeKey, Registers: cfg.Registers}, cfg.Log)
 	}
-	return run(ctx, cfg, NewServer(store, engine, cfg.Log), engine, listener)
+	server := NewServer(store, engine, cfg.Log)
+	if cfg.RevokeAlert > 0 {
+		server.AlertRevokes(cfg.RevokeAlert)
+	}
+	return run(ctx, cfg, server, engine, listener)
 }
 
 // run serves and works in the background until ctx ends or serving fails.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"log/slog"
+	"time"
 
 	"portcullis.dev/portcullis/service"
 )
@@ -22,6 +23,7 @@ func runServe(ctx context.Context, args []string, io streams) error {
 	f.BoolVar(&cfg.Registers, "node-registers", true, "give that node an API key with which its superusers register their tables (immutasys.create_data_source)")
 	f.StringVar(&cfg.NodeKeyFile, "node-key-file", env("PORTCULLIS_NODE_KEY_FILE", ""), "key `file` of that node, where it is at hand: seals passwords before they are sent (PORTCULLIS_NODE_KEY_FILE)")
 	f.StringVar(&cfg.AdminKeyFile, "admin-key-file", env("PORTCULLIS_ADMIN_KEY_FILE", ""), "write an administrator's API key to this `file` if it holds none (PORTCULLIS_ADMIN_KEY_FILE)")
+	f.DurationVar(&cfg.RevokeAlert, "revoke-alert", time.Minute, "a revoke on a PostgreSQL connection that is pending for longer is an alarm")
 	level := slog.LevelInfo
 	f.TextVar(&level, "log-level", level, "DEBUG, INFO, WARN or ERROR")
 	format := f.String("log-format", "text", "text or json")
