@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 packages=(
 	ca-certificates gcc libc6-dev make
 	unixodbc unixodbc-dev odbcinst odbc-postgresql odbc-mariadb libsqliteodbc
-	postgresql-15 postgresql-client-15 postgresql-server-dev-15 libkrb5-dev pgbouncer
+	postgresql-15 postgresql-client-15 postgresql-server-dev-15 libkrb5-dev pgbouncer postgresql-15-pgaudit
 	mariadb-server mariadb-client sqlite3
 	valgrind gdb
 )
