@@ -7,6 +7,7 @@
 //	setup   registration: what the system account needs, scripts for a DBA, the broker
 //	crawl   Host > Database > Schema > Table as the instance has them
 //	grants  desired against effective privileges, and the difference applied
+//	views   barrier views for people who may see a part of a table
 //	mapping which role of the instance is which person
 //
 // The types here are what these packages and the service hand each other.

@@ -1,0 +1,175 @@
+package views
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/policy"
+)
+
+// Table is a table with those who may see a part of it.
+type Table struct {
+	Ref     connection.ObjectRef
+	Columns []policy.Column // the dictionary that was decided on, in order
+	People  []Person
+	HashKey []byte
+}
+
+// Person is somebody with what the evaluator decided. The zero decision shows everything.
+type Person struct {
+	Role   string // on the instance
+	Filter *policy.Predicate
+	Masks  map[string]policy.Mask // by column
+}
+
+// Refusal says why somebody cannot be shown their part of a table natively.
+type Refusal struct {
+	Table  connection.ObjectRef `json:"table"`
+	Role   string               `json:"role,omitempty"` // "": nobody can
+	Reason string               `json:"reason"`
+	Fix    string               `json:"fix,omitempty"` // the statement that a DBA runs
+}
+
+// view is a table's barrier view, taken apart.
+type view struct {
+	shapes  []shape
+	members []member
+	keyed   bool // some shape hashes
+}
+
+// shape is what people with equal SQL have in common.
+type shape struct {
+	filter  string
+	columns []string // select list, one a column
+}
+
+// member is a person with the values that the shape's SQL refers to.
+type member struct {
+	role  string
+	shape int // number from 1
+	slots [][]string
+}
+
+// compile groups the people of a table by shape. It depends on nothing but t.
+func compile(t Table) (*view, []Refusal) {
+	v := &view{}
+	var refused []Refusal
+	seen := map[string]int{}
+	people := slices.Clone(t.People)
+	slices.SortFunc(people, func(a, b Person) int { return strings.Compare(a.Role, b.Role) })
+	for _, p := range people {
+		w := &writer{table: t}
+		s, err := w.shape(p)
+		if err != nil {
+			refused = append(refused, Refusal{Table: t.Ref, Role: p.Role, Reason: err.Error()})
+			continue
+		}
+		key := s.filter + "\x00" + strings.Join(s.columns, "\x00")
+		if seen[key] == 0 {
+			v.shapes = append(v.shapes, s)
+			seen[key] = len(v.shapes)
+		}
+		v.keyed = v.keyed || w.keyed
+		v.members = append(v.members, member{role: p.Role, shape: seen[key], slots: w.slots})
+	}
+	return v, refused
+}
+
+// writer prints one person's decision and collects its values.
+type writer struct {
+	table Table
+	slots [][]string
+	keyed bool
+}
+
+func (w *writer) shape(p Person) (s shape, err error) {
+	s.filter = "true"
+	if p.Filter != nil {
+		if s.filter, err = w.predicate(p.Filter, 0); err != nil {
+			return s, err
+		}
+	}
+	for _, c := range w.table.Columns {
+		text := column(c.Name)
+		if m, ok := p.Masks[c.Name]; ok {
+			if text, err = w.mask(c, m); err != nil {
+				return s, fmt.Errorf("column %q: %w", c.Name, err)
+			}
+		}
+		s.columns = append(s.columns, text)
+	}
+	for name := range p.Masks {
+		if !slices.ContainsFunc(w.table.Columns, func(c policy.Column) bool { return c.Name == name }) {
+			return s, fmt.Errorf("a mask is for column %q, which the table does not have", name)
+		}
+	}
+	return s, nil
+}
+
+// slot keeps values and returns the array of them in SQL.
+func (w *writer) slot(values ...string) string {
+	w.slots = append(w.slots, values)
+	return fmt.Sprintf("(SELECT s.list FROM portcullis_views.slot s WHERE s.base = %d AND s.role = %s AND s.n = %d)", w.table.Ref.OID, me, len(w.slots))
+}
+
+// one keeps one value and returns it in SQL, as typ.
+func (w *writer) one(value, typ string) string {
+	return "((" + w.slot(value) + ")[1])::" + typ
+}
+
+// me is who logged in, whatever SET ROLE says since.
+const me = "(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = session_user)"
+
+func column(name string) string { return "t." + quoteIdentifier(name) }
+
+// query is the body of the view.
+func (v *view) query(t Table) string {
+	mine := fmt.Sprintf("(SELECT p.shape FROM portcullis_views.person p WHERE p.base = %d AND p.role = %s)", t.Ref.OID, me)
+	var b strings.Builder
+	b.WriteString("SELECT ")
+	for i, c := range t.Columns {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s AS %s", v.choose(i, c, mine), quoteIdentifier(c.Name))
+	}
+	fmt.Fprintf(&b, " FROM %s.%s t WHERE ", quoteIdentifier(t.Ref.Schema), quoteIdentifier(t.Ref.Name))
+	if len(v.shapes) == 0 {
+		b.WriteString("false")
+	}
+	for i, s := range v.shapes {
+		if i > 0 {
+			b.WriteString(" OR ")
+		}
+		fmt.Fprintf(&b, "(%s = %d AND (%s))", mine, i+1, s.filter)
+	}
+	return b.String()
+}
+
+// choose is column i as the person's shape shows it. Type, length and collation
+// are always those of the table's column, so that a view can be replaced while
+// people have statements prepared on it.
+func (v *view) choose(i int, c policy.Column, mine string) string {
+	byText := map[string][]string{}
+	var order []string
+	for n, s := range v.shapes {
+		text := s.columns[i]
+		if byText[text] == nil {
+			order = append(order, text)
+		}
+		byText[text] = append(byText[text], fmt.Sprint(n+1))
+	}
+	raw := column(c.Name)
+	if len(order) == 1 && order[0] == raw {
+		return raw
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "(CASE WHEN false THEN %s", raw)
+	for _, text := range order {
+		fmt.Fprintf(&b, " WHEN %s IN (%s) THEN %s", mine, strings.Join(byText[text], ", "), text)
+	}
+	fmt.Fprintf(&b, " END)::%s", c.Type)
+	return b.String()
+}

@@ -1,0 +1,351 @@
+package views
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"pgregory.net/rapid"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/testenv"
+	"portcullis.dev/portcullis/policy"
+)
+
+// data has what is odd of each type; every column has NULLs.
+const data = `
+CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE SCHEMA "Sales ""x""";
+CREATE TABLE "Sales ""x""".orders (
+	id integer PRIMARY KEY, small smallint, big bigint, n numeric, money numeric(10,2), f double precision, r real,
+	note text COLLATE ci, name character varying(70), pad character(6), yes boolean, born date, at timestamp, "at z" timestamptz, clock time,
+	uid uuid, raw bytea);
+INSERT INTO "Sales ""x""".orders
+SELECT i,
+	(ARRAY[NULL, 0, 1, -1, 32767, -32768, 99])[i % 7 + 1],
+	(ARRAY[NULL, 0, 7, -7, 9223372036854775807, -9223372036854775808, 100])[i % 6 + 1],
+	(ARRAY[NULL, 'NaN', 'Infinity', '-Infinity', 0, -0.5, 12.50, 99999999999999999999999999999.99, -99999999999999999999999999999.99, 10]::numeric[])[i % 10 + 1],
+	(ARRAY[NULL, 0, 99999999.99, -99999999.99, 12.34, -12.34])[i % 5 + 1],
+	(ARRAY[NULL, 'NaN', 'Infinity', '-Infinity', 0, 0.1, -1e300, 5e-324]::float8[])[i % 8 + 1],
+	(ARRAY[NULL, 0.1, 1e30, 'NaN']::real[])[i % 4 + 1],
+	(ARRAY[NULL, '', 'a', 'A', 'ä', 'a ', '𝄞', E'line\nbreak', 'b''"\'])[i % 9 + 1],
+	(ARRAY[NULL, '', 'east', 'West', 'east '])[i % 5 + 1],
+	(ARRAY[NULL, '', 'x', 'x ', 'Y'])[i % 5 + 1],
+	(ARRAY[NULL, true, false])[i % 3 + 1],
+	(ARRAY[NULL, 'infinity', '-infinity', '2024-02-29', '0044-03-15 BC', '4713-06-01 BC', '5874897-12-31', '1999-12-31']::date[])[i % 8 + 1],
+	(ARRAY[NULL, 'infinity', '2024-02-29 23:59:59.999999', '0044-03-15 BC', '4713-06-01 BC', '294276-12-31 23:59:59']::timestamp[])[i % 6 + 1],
+	(ARRAY[NULL, '-infinity', '2024-03-31 01:30+00', '2024-10-27 00:30+00', '2024-10-27 01:30+00', '1900-01-01 00:00+00', '4713-06-01 00:00+00 BC']::timestamptz[])[i % 7 + 1],
+	(ARRAY[NULL, '00:00', '23:59:59.5', '24:00']::time[])[i % 4 + 1],
+	(ARRAY[NULL, '00000000-0000-0000-0000-000000000001', 'ffffffff-ffff-ffff-ffff-ffffffffffff']::uuid[])[i % 3 + 1],
+	(ARRAY[NULL, '\x', '\x00ff', '\xff']::bytea[])[i % 4 + 1]
+FROM generate_series(1, 60) i;
+CREATE ROLE account LOGIN PASSWORD 'account';
+GRANT USAGE ON SCHEMA "Sales ""x""" TO portcullis_views;
+GRANT SELECT ON "Sales ""x""".orders TO portcullis_views;
+`
+
+// bench is an instance with the table and some people.
+type bench struct {
+	pg      *testenv.Postgres
+	root    *pgx.Conn
+	account *pgx.Conn
+	target  connection.Target
+	table   Table
+	rows    [][]*string
+	people  []string
+}
+
+func newBench(tb testing.TB, major int) *bench {
+	tb.Helper()
+	ctx := tb.Context()
+	b := &bench{pg: testenv.StartServer(tb, testenv.ServerOptions{Major: major}), people: []string{"ana", `Ben "x" O'Neil`, "chloe", "čeněk"}}
+	b.target = connection.Target{Username: "account", Prefix: "portcullis_", Database: "postgres"}
+	b.root = b.connect(tb, b.pg.User, b.pg.Password)
+	b.exec(tb, "SET timezone = 'UTC'", "CREATE ROLE portcullis_views NOLOGIN", data, Script(b.target, "postgres"), Script(b.target, "postgres"))
+	for _, p := range b.people {
+		b.exec(tb, "CREATE ROLE "+quoteIdentifier(p)+" LOGIN PASSWORD 'secret'")
+	}
+	b.account = b.connect(tb, "account", "account")
+	b.table = Table{HashKey: []byte("0123456789abcdef0123456789abcdef"), Ref: connection.ObjectRef{Database: "postgres", Schema: `Sales "x"`, Name: "orders"}}
+	rows, err := b.root.Query(ctx, `SELECT attrelid, attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = '"Sales ""x""".orders'::regclass AND attnum > 0 ORDER BY attnum`)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var c policy.Column
+	if _, err := pgx.ForEachRow(rows, []any{&b.table.Ref.OID, &c.Name, &c.Type}, func() error { b.table.Columns = append(b.table.Columns, c); return nil }); err != nil {
+		tb.Fatal(err)
+	}
+	b.rows = b.read(tb, b.root, `"Sales ""x""".orders`)
+	return b
+}
+
+func (b *bench) connect(tb testing.TB, user, password string) *pgx.Conn {
+	tb.Helper()
+	conn, err := pgx.Connect(tb.Context(), b.pg.DSNAs(user, password, "postgres"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func (b *bench) exec(tb testing.TB, statements ...string) {
+	tb.Helper()
+	for _, sql := range statements {
+		if _, err := b.root.Exec(tb.Context(), sql); err != nil {
+			tb.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
+// read gives all rows as text, in the order of id as it is shown.
+func (b *bench) read(tb testing.TB, conn *pgx.Conn, from string) [][]*string {
+	tb.Helper()
+	var list []string
+	for _, c := range b.table.Columns {
+		list = append(list, quoteIdentifier(c.Name)+"::text")
+	}
+	rows, err := conn.Query(tb.Context(), "SELECT "+strings.Join(list, ", ")+" FROM "+from)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) ([]*string, error) {
+		row := make([]*string, len(list))
+		targets := make([]any, len(list))
+		for i := range row {
+			targets[i] = &row[i]
+		}
+		return row, r.Scan(targets...)
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
+
+func (b *bench) apply(tb testing.TB, tables ...Table) ([]Made, []Refusal) {
+	tb.Helper()
+	made, refused, err := Apply(tb.Context(), b.account, Options{Target: b.target, Fence: func(context.Context) error { return nil }}, "postgres", tables)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, m := range made { // what the grants engine does
+		for _, r := range m.Roles {
+			b.exec(tb, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s.%s TO %s", quoteIdentifier(m.View.Schema), quoteIdentifier(r),
+				quoteIdentifier(m.View.Schema), quoteIdentifier(m.View.Name), quoteIdentifier(r)))
+		}
+	}
+	return made, refused
+}
+
+// expect is what the evaluator shows of the rows, canonically, sorted.
+func (b *bench) expect(tb testing.TB, p Person) []string {
+	tb.Helper()
+	filter, err := p.Filter.Compile(b.table.Columns)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	maskers := make([]policy.Masker, len(b.table.Columns))
+	for i, c := range b.table.Columns {
+		if m, ok := p.Masks[c.Name]; ok {
+			if maskers[i], err = m.Compile(c.Type); err != nil {
+				tb.Fatal(err)
+			}
+		}
+	}
+	var shown [][]*string
+	for _, row := range b.rows {
+		if !filter(func(i int) ([]byte, bool) {
+			if row[i] == nil {
+				return nil, true
+			}
+			return []byte(*row[i]), false
+		}) {
+			continue
+		}
+		masked := slices.Clone(row)
+		for i, m := range maskers {
+			if m == nil {
+				continue
+			}
+			var text []byte
+			var null bool
+			if row[i] == nil {
+				text, null = m.AppendNull(nil)
+			} else if text, null, err = m.Append(nil, []byte(*row[i])); err != nil {
+				tb.Fatal(err)
+			}
+			masked[i] = nil
+			if !null {
+				s := string(text)
+				masked[i] = &s
+			}
+		}
+		shown = append(shown, masked)
+	}
+	return b.canonical(tb, shown)
+}
+
+func (b *bench) canonical(tb testing.TB, rows [][]*string) []string {
+	tb.Helper()
+	out := []string{}
+	for _, row := range rows {
+		var line []string
+		for i, v := range row {
+			if v == nil {
+				line = append(line, "NULL")
+				continue
+			}
+			text, err := policy.Canonical(b.table.Columns[i].Type, *v)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			line = append(line, b.table.Columns[i].Name+"="+fmt.Sprintf("%q", text))
+		}
+		out = append(out, strings.Join(line, " "))
+	}
+	slices.Sort(out)
+	return out
+}
+
+const viewName = `"policy_Sales ""x""".orders`
+
+func TestPeopleSeeWhatTheEvaluatorShows(t *testing.T) {
+	for _, major := range testenv.Majors() {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			b := newBench(t, major)
+			sessions := map[string]*pgx.Conn{}
+			for _, p := range b.people {
+				sessions[p] = b.connect(t, p, "secret")
+				if _, err := sessions[p].Exec(t.Context(), "SET timezone = 'UTC'"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			rapid.Check(t, func(r *rapid.T) {
+				table := b.table
+				for _, role := range b.people {
+					if rapid.IntRange(0, 4).Draw(r, "subscribed") > 0 {
+						table.People = append(table.People, Person{Role: role, Filter: drawFilter(r, b, 3), Masks: drawMasks(r, b)})
+					}
+				}
+				made, refused := b.apply(t, table)
+				if len(made) != 1 {
+					t.Fatalf("made %v, refused %v", made, refused)
+				}
+				without := map[string]bool{}
+				for _, f := range refused {
+					without[f.Role] = true
+				}
+				for _, p := range table.People {
+					if without[p.Role] {
+						continue
+					}
+					want, got := b.expect(t, p), b.canonical(t, b.read(t, sessions[p.Role], viewName))
+					if !slices.Equal(want, got) {
+						r.Fatalf("%s with filter %s and masks %+v\nwant %s\ngot  %s", p.Role, describe(p.Filter), p.Masks, strings.Join(want, "\n     "), strings.Join(got, "\n     "))
+					}
+				}
+				for _, role := range b.people {
+					if !slices.ContainsFunc(table.People, func(p Person) bool { return p.Role == role }) || without[role] {
+						if _, err := b.root.Exec(t.Context(), "GRANT USAGE ON SCHEMA "+strings.TrimSuffix(viewName, ".orders")+" TO PUBLIC; GRANT SELECT ON "+viewName+" TO PUBLIC"); err != nil {
+							t.Fatal(err)
+						}
+						if rows := b.read(t, sessions[role], viewName); len(rows) > 0 {
+							r.Fatalf("%s is no longer wanted and sees %d rows", role, len(rows))
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+func describe(p *policy.Predicate) string {
+	if p == nil {
+		return "none"
+	}
+	var args []string
+	for _, a := range p.Args {
+		args = append(args, describe(a))
+	}
+	return fmt.Sprintf("%s(%s %s %v %s)", p.Op, p.Column, p.Other, p.Values, strings.Join(args, ", "))
+}
+
+// drawFilter compares columns with values that stand in the table, mostly.
+func drawFilter(r *rapid.T, b *bench, depth int) *policy.Predicate {
+	ops := []policy.Op{policy.OpTrue, policy.OpFalse, policy.OpIsNull, policy.OpNotNull, policy.OpEq, policy.OpNe, policy.OpLt, policy.OpLe, policy.OpGt, policy.OpGe,
+		policy.OpIn, policy.OpIn, policy.OpEq}
+	if depth > 0 {
+		ops = append(ops, policy.OpAnd, policy.OpOr, policy.OpNot, policy.OpAnd, policy.OpOr, policy.OpNot)
+	}
+	p := &policy.Predicate{Op: rapid.SampledFrom(ops).Draw(r, "op")}
+	i := rapid.IntRange(0, len(b.table.Columns)-1).Draw(r, "column")
+	c := b.table.Columns[i]
+	value := func() policy.Value {
+		row := b.rows[rapid.IntRange(0, len(b.rows)-1).Draw(r, "row")]
+		if row[i] == nil {
+			return policy.Value{Type: policy.ValueType(c.Type), Null: true}
+		}
+		text := *row[i]
+		typ := policy.ValueType(c.Type)
+		if typ == "bigint" && rapid.Bool().Draw(r, "numeric") {
+			typ = "numeric"
+			text += rapid.SampledFrom([]string{"", ".0", ".5"}).Draw(r, "fraction")
+		}
+		return policy.Value{Type: typ, Text: text}
+	}
+	switch p.Op {
+	case policy.OpTrue, policy.OpFalse:
+	case policy.OpAnd, policy.OpOr:
+		for range rapid.IntRange(1, 3).Draw(r, "operands") {
+			p.Args = append(p.Args, drawFilter(r, b, depth-1))
+		}
+	case policy.OpNot:
+		p.Args = []*policy.Predicate{drawFilter(r, b, depth-1)}
+	case policy.OpIsNull, policy.OpNotNull:
+		p.Column = c.Name
+	case policy.OpIn:
+		p.Column = c.Name
+		for range rapid.IntRange(0, 3).Draw(r, "values") {
+			p.Values = append(p.Values, value())
+		}
+	default:
+		p.Column = c.Name
+		if rapid.IntRange(0, 5).Draw(r, "columns") == 0 {
+			var same []string
+			for _, o := range b.table.Columns {
+				if policy.ValueType(o.Type) == policy.ValueType(c.Type) {
+					same = append(same, o.Name)
+				}
+			}
+			p.Other = rapid.SampledFrom(same).Draw(r, "other")
+		} else {
+			p.Values = []policy.Value{value()}
+		}
+	}
+	return p
+}
+
+func drawMasks(r *rapid.T, b *bench) map[string]policy.Mask {
+	masks := map[string]policy.Mask{}
+	for i, c := range b.table.Columns {
+		if rapid.IntRange(0, 3).Draw(r, "masked") > 0 {
+			continue
+		}
+		constant := b.rows[rapid.IntRange(0, len(b.rows)-1).Draw(r, "row")][i]
+		nulls := rapid.SampledFrom([]policy.NullsMode{policy.NullsKeep, policy.NullsMask}).Draw(r, "nulls")
+		m := rapid.SampledFrom([]policy.Mask{
+			{Kind: policy.MaskNull}, {Kind: policy.MaskConstant, Constant: constant, Nulls: nulls}, {Kind: policy.MaskHash, Key: b.table.HashKey, Nulls: nulls},
+			{Kind: policy.MaskRound, Base: "7"}, {Kind: policy.MaskRound, Base: "0.5"}, {Kind: policy.MaskRound, Base: "1000"},
+			{Kind: policy.MaskTruncate, Unit: "year"}, {Kind: policy.MaskTruncate, Unit: "quarter"}, {Kind: policy.MaskTruncate, Unit: "week"}, {Kind: policy.MaskTruncate, Unit: "day"},
+			{Kind: policy.MaskTruncate, Unit: "month"}, {Kind: policy.MaskTruncate, Unit: "hour"}, {Kind: policy.MaskTruncate, Unit: "day", Zone: "Europe/Berlin"}, {Kind: policy.MaskTruncate, Unit: "week", Zone: "America/New_York"},
+		}).Draw(r, "mask")
+		if m.Suits(c.Type) == nil && m.CheckNulls() == nil {
+			masks[c.Name] = m
+		}
+	}
+	return masks
+}
