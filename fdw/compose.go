@@ -43,6 +43,11 @@ type Statement struct {
 	Filter        *policy.Predicate
 	FilterColumns map[string]int
 
+	// Told is how many columns follow Columns in the result, for their
+	// description only; Checks are what the description must say.
+	Told   int
+	Checks []Check
+
 	LeftOut []string // why conditions were left out; for the log, not for users
 }
 
@@ -66,6 +71,9 @@ func Compose(d Dialect, r ScanRequest) (*Statement, error) {
 	if err := c.conditions(); err != nil {
 		return nil, err
 	}
+	if err := c.witnesses(); err != nil {
+		return nil, err
+	}
 	return c.s, c.write()
 }
 
@@ -78,6 +86,7 @@ type composer struct {
 	total      []fragment
 	guarded    []fragment
 	leftOut    bool
+	told       []string // select list behind the columns
 }
 
 // fragment is a piece of SQL with the values of its marks.
@@ -362,6 +371,9 @@ func (c *composer) write() error {
 			w.Raw(", ")
 		}
 		w.Raw(s.Select)
+	}
+	for _, witness := range c.told {
+		w.Raw(", ", witness)
 	}
 	w.Raw(" FROM ", relation)
 	where := append(append([]fragment{}, c.rowFilter...), c.total...)

@@ -52,6 +52,15 @@ type Dialect interface {
 	// Relation is the quoted name of the remote table.
 	Relation(t *Table) (string, error)
 
+	// Witness is an expression that is NULL in every row and that the driver
+	// describes as it does the column itself.
+	Witness(c *TableColumn, t *Table) (string, error)
+
+	// Agrees says whether a column that the driver describes so may be one
+	// that Import gave this type (typeFromName's). Where the driver does not
+	// tell types apart, nor does it.
+	Agrees(local string, d Described) bool
+
 	// Import writes CREATE FOREIGN TABLE statements for remote tables.
 	Import(ctx context.Context, q Querier, r ImportRequest) ([]ImportedTable, error)
 

@@ -59,7 +59,7 @@ type Cursor struct {
 }
 
 // Query executes a statement and makes ready to read its result, whose columns
-// must be as many as cols; with nil cols all are read as text. ctx holds for
+// must be as many as cols and those only told; with nil cols all are read as text. ctx holds for
 // the life of the cursor: when it ends, the statement is cancelled.
 func (c *Conn) Query(ctx context.Context, sql string, params []Param, cols []Column, o QueryOptions) (*Cursor, error) {
 	return c.open(ctx, cols, o, func(s *stmt) error { return s.execute(ctx, sql, params) })
@@ -91,7 +91,7 @@ func (cur *Cursor) begin(cols []Column, o QueryOptions) error {
 		return err
 	}
 	if cols == nil {
-		cols = make([]Column, n)
+		cols = make([]Column, max(0, n-o.Told))
 		for i := range cols {
 			cols[i].Kind = KindText
 		}
@@ -99,10 +99,10 @@ func (cur *Cursor) begin(cols []Column, o QueryOptions) error {
 	if n == 0 {
 		return &Error{State: "07005", Message: "the statement returns no rows", Driver: s.c.spec.Driver}
 	}
-	if n != len(cols) {
-		return &Error{State: "07009", Message: "the statement returns " + itoa(n) + " columns, " + itoa(len(cols)) + " were expected", Driver: s.c.spec.Driver}
+	if n != len(cols)+o.Told {
+		return &Error{State: "07009", Message: "the statement returns " + itoa(n) + " columns, " + itoa(len(cols)+o.Told) + " were expected", Driver: s.c.spec.Driver}
 	}
-	cur.ncols = n
+	cur.ncols = len(cols)
 	if cols, err = s.asDescribed(cur.ctx, cols); err != nil {
 		return err
 	}
@@ -113,6 +113,16 @@ func (cur *Cursor) begin(cols []Column, o QueryOptions) error {
 		return err
 	}
 	return cur.newFetch(cols, o)
+}
+
+// Describe tells the columns of the result, those that nobody reads included.
+// It asks the driver only, which knows them from executing.
+func (cur *Cursor) Describe() (columns []ResultColumn, err error) {
+	err = cur.s.call(cur.ctx, phaseOther, "describing the columns", func() (rc C.SQLRETURN) {
+		columns, rc = cur.s.describe()
+		return rc
+	})
+	return columns, err
 }
 
 func (s *stmt) resultColumns(ctx context.Context) (int, error) {

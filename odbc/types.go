@@ -75,6 +75,7 @@ type QueryOptions struct {
 	BlockBytes int // most bytes of a block without long values, default 1 MiB
 	Blocks     int // blocks in the ring, 1 to 3, default 3
 	TextRoom   int // bytes kept in place for a text of unknown length, default 64
+	Told       int // further columns of the result, which Describe tells and nobody reads
 }
 
 // ResultColumn describes one column of a result.

@@ -21,6 +21,9 @@ type Decision struct {
 	RemoteSchema string   `json:"remote_schema,omitempty"` // "" if the source has no schemas
 	RemoteTable  string   `json:"remote_table,omitempty"`
 	Columns      []Column `json:"columns,omitempty"` // the dictionary the decision was made for
+	// Unmanaged: the dictionary's types are those that somebody gave a foreign
+	// table by hand, and need not be what the source's types become.
+	Unmanaged bool `json:"unmanaged,omitempty"`
 
 	// Filter is nil where every row is visible.
 	Filter *Predicate      `json:"filter,omitempty"`

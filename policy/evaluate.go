@@ -153,7 +153,7 @@ func (q Question) shape(d Decision, ds *DataSource, applied []PolicyRef) Decisio
 	d.Allowed = true
 	d.Limits = q.limits()
 	d.Policies = append(applied, refs...)
-	d.Source, d.RemoteSchema, d.RemoteTable = ds.Source, ds.RemoteSchema, ds.RemoteTable
+	d.Source, d.RemoteSchema, d.RemoteTable, d.Unmanaged = ds.Source, ds.RemoteSchema, ds.RemoteTable, ds.Unmanaged
 	for _, c := range ds.Columns {
 		d.Columns = append(d.Columns, c.Column)
 	}

@@ -85,6 +85,7 @@ type DataSource struct {
 	RemoteSchema string
 	RemoteTable  string
 	Columns      []TaggedColumn
+	Unmanaged    bool // an administrator makes the foreign table
 	Tags         []string
 	Discoverable bool          // a refusal may say that the table exists
 	Tolerance    time.Duration // how long a decision may be kept

@@ -25,6 +25,7 @@ type Server struct {
 	watch   *watcher
 	metrics *metrics
 	native  *Connections
+	resyncs resyncs
 	routes  []route
 	now     func() time.Time
 	closing chan struct{} // closed when Run ends: streams end too

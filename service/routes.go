@@ -24,6 +24,7 @@ func (s *Server) allRoutes() []route {
 		{method: "POST", path: "/v1/token", summary: "Exchange a node's API key for a token of five minutes", body: tokenRequest{}, reply: tokenReply{}, handle: s.token},
 		{method: "POST", path: "/v1/node/decisions", access: tokenOnly, summary: "Decide all tables of a statement", body: DecisionRequest{}, reply: DecisionReply{}, handle: s.decisions},
 		{method: "POST", path: "/v1/node/login", access: tokenOnly, summary: "Check whether an account may log in", body: loginRequest{}, reply: LoginReply{}, handle: s.login},
+		{method: "POST", path: "/v1/node/resync", access: tokenOnly, summary: "Look at a source again whose columns a statement found changed", body: resyncRequest{}, reply: resyncReply{}, handle: s.nodeResync},
 		{method: "GET", path: "/v1/node/events", access: tokenOnly, summary: "Stream of JSON lines: versions, accounts, heartbeats", reply: event{},
 			params: []param{{"node", "query", "name of the node"}}, handle: s.events},
 		{method: "POST", path: "/v1/audit/records", access: tokenOnly, summary: "Store audit records, one JSON object a line, idempotently", reply: AuditReply{}, handle: s.audit},

@@ -111,7 +111,7 @@ func loadDataSources(ctx context.Context, q querier, s *Store) ([]*policy.DataSo
 			return nil, err
 		}
 		ds := &policy.DataSource{
-			ID: d.ID, Name: d.Name, Source: d.Source, RemoteSchema: d.RemoteSchema, RemoteTable: d.RemoteTable, Tags: d.Tags,
+			ID: d.ID, Name: d.Name, Source: d.Source, RemoteSchema: d.RemoteSchema, RemoteTable: d.RemoteTable, Tags: d.Tags, Unmanaged: d.Unmanaged,
 			Discoverable: d.Discoverable, Tolerance: tolerance, Contact: contactOf(d), HashKey: keys[d.ID],
 		}
 		for _, c := range d.Columns {

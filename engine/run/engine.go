@@ -50,6 +50,8 @@ type Engine struct {
 	scans   map[uint64]*Scan
 	fetches map[*fetch]struct{} // whose goroutines run
 
+	resyncs map[string]time.Time // when the service was asked to look at a data source again
+
 	usages map[usageKey]*usage // of limited statements; used by the backend's thread
 
 	decisions *decisions
@@ -90,6 +92,7 @@ func Start(cfg Config) (*Engine, error) {
 		tickets: map[uint64]*ticket{},
 		scans:   map[uint64]*Scan{},
 		fetches: map[*fetch]struct{}{},
+		resyncs: map[string]time.Time{},
 		usages:  map[usageKey]*usage{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())

@@ -34,6 +34,7 @@ const (
 	stateUndefinedTable   = "42P01"
 	stateMismatch         = "42804"
 	stateFDW              = "HV000"
+	stateChanged          = "HV021" // fdw_inconsistent_descriptor_information
 	stateNoTable          = "HV00R"
 	stateBadOption        = "HV00D"
 	stateBadValue         = "HV024"

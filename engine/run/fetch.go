@@ -199,6 +199,9 @@ func (f *fetch) execute() (again bool, err error) {
 		return false, f.remoteError(err)
 	}
 	defer cursor.Close()
+	if err := s.checkColumns(cursor); err != nil {
+		return false, f.remoteError(err)
+	}
 	finished, err = f.pass(cursor)
 	return false, err
 }
@@ -279,7 +282,7 @@ func (f *fetch) remoteError(err error) error {
 	if f.ctx.Err() != nil {
 		return canceled()
 	}
-	return sourceError(f.scan.source, f.scan.dialect, "read from", err)
+	return f.scan.sourceError(err)
 }
 
 // hold notes the connection that the fetch is about to use, nil: none. False:

@@ -50,22 +50,32 @@ func (r *remote) leave() { <-r.inside }
 type transaction struct {
 	manual bool   // the driver's manual commit mode: it begins by itself, SQLEndTran ends it
 	begin  string // what to execute besides
+	read   string // what to read then
 	end    string // without manual mode
 }
 
 var transactions = map[string]transaction{
 	"postgres": {manual: true}, // the session's set-up makes them READ ONLY and REPEATABLE READ
 	"mariadb":  {manual: true}, // likewise; the first read makes the snapshot
-	// In manual commit mode the driver reads whole results into memory.
-	"sqlite": {begin: "BEGIN", end: "ROLLBACK"},
+	// In manual commit mode the driver reads whole results into memory. The
+	// first reading looks whether the schema that the connection knows still
+	// holds: without it the columns would be described as they were.
+	"sqlite": {begin: "BEGIN", read: "SELECT 1 FROM sqlite_master LIMIT 1", end: "ROLLBACK"},
 }
 
 // begin opens the remote transaction that the scans of one local transaction share.
 func (r *remote) begin(ctx context.Context) error {
-	if sql := transactions[r.dialect.Name()].begin; sql != "" {
-		return r.conn.Exec(ctx, sql)
+	how := transactions[r.dialect.Name()]
+	if how.begin != "" {
+		if err := r.conn.Exec(ctx, how.begin); err != nil {
+			return err
+		}
 	}
-	return nil
+	if how.read == "" {
+		return nil
+	}
+	_, err := r.conn.QueryStrings(ctx, how.read, nil)
+	return err
 }
 
 // end rolls the remote transaction back: it has only read.

@@ -34,6 +34,7 @@ type Scan struct {
 	table   *fdw.Table
 	wanted  []int32
 	held    *held // nil: ungoverned
+	session *Session
 	explain bool
 
 	statement *fdw.Statement
@@ -95,7 +96,7 @@ func (s *Scan) govern(r *ScanRequest) error {
 	if err != nil {
 		return err
 	}
-	s.held = held
+	s.held, s.session = held, r.Session
 	return matches(held.decision, r.Source, r.Table)
 }
 
@@ -106,7 +107,7 @@ func (s *Scan) veiled() bool {
 }
 
 func (s *Scan) options() odbc.QueryOptions {
-	return odbc.QueryOptions{BlockBytes: int(s.engine.cfg.BlockBytes), Blocks: blocksAhead + 2}
+	return odbc.QueryOptions{BlockBytes: int(s.engine.cfg.BlockBytes), Blocks: blocksAhead + 2, Told: s.statement.Told}
 }
 
 func (e *Engine) scan(id uint64) *Scan {

@@ -207,7 +207,7 @@ func describe(c cause, remoteState, what, server string) (state, message, hint s
 func hidden(source *Source, err error) error {
 	e := AsError(err)
 	switch e.State {
-	case stateInternal, stateTooMany, stateLimit:
+	case stateInternal, stateTooMany, stateLimit, stateChanged:
 		return e
 	case stateCanceled:
 		if !strings.HasPrefix(e.Detail, remoteSays) {
