@@ -20,3 +20,13 @@ var Questions = []struct{ Source, SQL string }{
 	{"SQLite", `SELECT zip_code, city, county, state
   FROM zipcodes WHERE city = 'Pasadena' ORDER BY zip_code LIMIT 4`},
 }
+
+// Direct are queries that each of them types at the PostgreSQL source itself,
+// with who may.
+var Direct = []struct {
+	SQL     string
+	Readers []string
+}{
+	{`SELECT count(*) FROM aviation.flights`, []string{"ana", "ben", "chloe"}},
+	{`SELECT count(*) FROM aviation.birdstrikes`, []string{"ana"}},
+}

@@ -73,7 +73,7 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 		}
 	}
 	for _, w := range st.Withheld {
-		line("withheld", "%d tables (%s) from %s: %s shows them a part only", w.Count, some(w.Tables), some(w.People), strings.Join(w.Policies, ", "))
+		line("withheld", "%d tables (%s) from %s, who may see a part only: %s", w.Count, some(w.Tables), some(w.People), strings.Join(w.Policies, ", "))
 	}
 	for _, l := range st.Lacking {
 		line("not enforceable", "%s", l)

@@ -20,6 +20,7 @@ type remotes struct {
 	mariadb        *testenv.MariaDB
 	sqlite         *testenv.SQLite
 	readerPassword string
+	people         map[string]string // passwords of their login roles in the PostgreSQL source
 }
 
 // fetchData fetches the packages that the tables come from.
@@ -32,8 +33,8 @@ func fetchData(ctx context.Context, data string) error {
 	return nil
 }
 
-func startRemotes(ctx context.Context, e *testenv.Env, data string) (*remotes, error) {
-	r := &remotes{readerPassword: testenv.Password()}
+func startRemotes(ctx context.Context, e *testenv.Env, data string, people map[string]string) (*remotes, error) {
+	r := &remotes{readerPassword: testenv.Password(), people: people}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.startPostgres(ctx, e, data) })
 	g.Go(func() error { return r.startMariaDB(ctx, e, data) })
@@ -59,6 +60,12 @@ func (r *remotes) startPostgres(ctx context.Context, e *testenv.Env, data string
 	}
 	for _, table := range []sample.Table{sample.Birdstrikes, sample.Flights} {
 		if _, err := table.LoadPostgres(ctx, conn, "aviation", data); err != nil {
+			return err
+		}
+	}
+	// People may log in, as a DBA would arrange it; what they may read is not said here.
+	for role, password := range r.people {
+		if err := r.postgres.Exec(ctx, "aviation", fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", role, password)); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func TestRemotesLetTheReaderReadOnly(t *testing.T) {
 	if err := fetchData(t.Context(), l.data); err != nil {
 		t.Fatal(err)
 	}
-	r, err := startRemotes(t.Context(), testenv.ForTest(t), l.data)
+	r, err := startRemotes(t.Context(), testenv.ForTest(t), l.data, map[string]string{"ana": "of-ana"})
 	if err != nil {
 		t.Fatal(err)
 	}

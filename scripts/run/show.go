@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,12 +52,33 @@ func show(ctx context.Context, v vars) error {
 			answers[out] = p.Role
 		}
 	}
+	return showDirect(ctx, psql, v)
+}
+
+// showDirect lets each sample person log in at the PostgreSQL source itself,
+// whose GRANTs follow the same policies.
+func showDirect(ctx context.Context, psql string, v vars) error {
+	fmt.Printf("\n──── PostgreSQL, without the engine: its own GRANTs follow the policies ────\n")
+	there := append(v[:len(v):len(v)], v.direct()...)
+	for _, q := range sample.Direct {
+		fmt.Printf("%s;\n", q.SQL)
+		for _, p := range sample.People {
+			out, err := ask(ctx, psql, there, p.Role, q.SQL, "-At")
+			answer, _, _ := strings.Cut(out, "\n")
+			fmt.Printf("  %-6s %s\n", p.Role, answer)
+			if may := err == nil; may != slices.Contains(q.Readers, p.Role) {
+				return fmt.Errorf("%s directly at PostgreSQL: %q: may is %t", p.Role, q.SQL, may)
+			}
+		}
+	}
+	fmt.Println("A GRANT shows a table whole: who may see only a part of it gets none.")
 	return nil
 }
 
 // ask types a query as a role; out is what psql shows, rows or error.
-func ask(ctx context.Context, psql string, v vars, role, query string) (out string, err error) {
-	cmd := exec.CommandContext(ctx, psql, "--no-psqlrc", "--no-password", "--quiet", "-v", "ON_ERROR_STOP=1", "-P", "pager=off", "-c", query)
+func ask(ctx context.Context, psql string, v vars, role, query string, options ...string) (out string, err error) {
+	args := append([]string{"--no-psqlrc", "--no-password", "--quiet", "-v", "ON_ERROR_STOP=1", "-P", "pager=off", "-c", query}, options...)
+	cmd := exec.CommandContext(ctx, psql, args...)
 	cmd.Env = append(v.environ(), "PGUSER="+role, "PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8")
 	b, err := cmd.CombinedOutput()
 	return strings.TrimRight(string(b), "\n"), err

@@ -14,6 +14,8 @@ import (
 const (
 	wantedPort        = 5432
 	wantedServicePort = 8080
+
+	nativeName = "pg" // of the connection in sample/state.yaml
 )
 
 // startAll starts everything and writes .run/env last.
@@ -40,15 +42,15 @@ func startAll(ctx context.Context, l layout) (v vars, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	var remote *remotes
-	if err := step("Starting three remote databases and loading sample data", func() (err error) {
-		remote, err = startRemotes(ctx, e, l.data)
-		return err
-	}); err != nil {
+	passwords, err := writePasswords(l)
+	if err != nil {
 		return nil, err
 	}
-	passwords, err := writePasswords(l, engine)
-	if err != nil {
+	var remote *remotes
+	if err := step("Starting three remote databases and loading sample data", func() (err error) {
+		remote, err = startRemotes(ctx, e, l.data, passwords)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	state, err := writeState(l, remote)
@@ -56,7 +58,11 @@ func startAll(ctx context.Context, l layout) (v vars, err error) {
 		return nil, err
 	}
 	if err := step("Applying the people, sources and policies of sample/state.yaml", func() error {
-		return engine.Service.Apply(ctx, state)
+		if err := engine.Service.Apply(ctx, state); err != nil {
+			return err
+		}
+		_, err := engine.Service.CLI(ctx, "connection", "sync", nativeName)
+		return err
 	}); err != nil {
 		return nil, err
 	}
@@ -80,15 +86,16 @@ func startEngine(ctx context.Context, e *testenv.Env) (*testenv.Engine, error) {
 }
 
 func (l layout) passwords() string      { return filepath.Join(l.run, "passwords") }
+func (l layout) dbaPassword() string    { return filepath.Join(l.passwords(), "aviation-dba") }
 func (l layout) readerPassword() string { return filepath.Join(l.passwords(), reader) }
 
 // writePasswords draws a password for each sample person, in a file of its
 // own, as the state file wants it.
-func writePasswords(l layout, engine *testenv.Engine) (map[string]string, error) {
+func writePasswords(l layout) (map[string]string, error) {
 	if err := os.MkdirAll(l.passwords(), 0o700); err != nil {
 		return nil, err
 	}
-	passwords := map[string]string{engine.User: engine.Password}
+	passwords := map[string]string{}
 	for _, role := range roles() {
 		passwords[role] = testenv.Password()
 		if err := os.WriteFile(filepath.Join(l.passwords(), role), []byte(passwords[role]), 0o600); err != nil {
@@ -103,6 +110,9 @@ func writeState(l layout, r *remotes) (string, error) {
 	if err := os.WriteFile(l.readerPassword(), []byte(r.readerPassword), 0o600); err != nil {
 		return "", err
 	}
+	if err := os.WriteFile(l.dbaPassword(), []byte(r.postgres.Password), 0o600); err != nil {
+		return "", err
+	}
 	template, err := os.ReadFile(filepath.Join(l.root, "sample", "state.yaml"))
 	if err != nil {
 		return "", err
@@ -112,19 +122,23 @@ func writeState(l layout, r *remotes) (string, error) {
 		"${GEO_PORT}", strconv.Itoa(r.mariadb.Port),
 		"${PLACES_FILE}", r.sqlite.Path,
 		"${READER_PASSWORD_FILE}", l.readerPassword(),
+		"${AVIATION_DBA}", r.postgres.User,
+		"${AVIATION_DBA_PASSWORD_FILE}", l.dbaPassword(),
 		"${PASSWORDS}", l.passwords(),
 	).Replace(string(template))
 	file := filepath.Join(l.run, "state.yaml")
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 
-// writePassFile makes what PGPASSFILE names: the sample people, the
-// administrator and the remote PostgreSQL's reader.
+// writePassFile makes what PGPASSFILE names: the sample people, here and at the
+// remote PostgreSQL, the administrator and the remote PostgreSQL's reader.
 func writePassFile(l layout, engine *testenv.Engine, r *remotes, passwords map[string]string) error {
 	var b strings.Builder
-	for _, role := range append(roles(), engine.User) {
+	for _, role := range roles() {
 		fmt.Fprintf(&b, "%s:%d:*:%s:%s\n", engine.Host, engine.Port, role, passwords[role])
+		fmt.Fprintf(&b, "%s:%d:*:%s:%s\n", r.postgres.Host, r.postgres.Port, role, passwords[role])
 	}
+	fmt.Fprintf(&b, "%s:%d:*:%s:%s\n", engine.Host, engine.Port, engine.User, engine.Password)
 	fmt.Fprintf(&b, "%s:%d:*:%s:%s\n", r.postgres.Host, r.postgres.Port, reader, r.readerPassword)
 	return os.WriteFile(l.passFile(), []byte(b.String()), 0o600)
 }

@@ -22,6 +22,15 @@ func (v vars) get(name string) string {
 	return ""
 }
 
+// direct names the PostgreSQL source in place of the engine.
+func (v vars) direct() vars {
+	var d vars
+	for _, name := range []string{"PGHOST", "PGPORT", "PGDATABASE"} {
+		d.set(name, v.get("SAMPLE_"+name))
+	}
+	return d
+}
+
 func (v vars) environ() []string {
 	var list []string
 	for _, s := range v {
