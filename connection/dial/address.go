@@ -2,10 +2,10 @@ package dial
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,51 +14,65 @@ import (
 	"portcullis.dev/portcullis/connection"
 )
 
-// Networks is a guard of lists: an address must be in one of allow (if there
-// are any) and in none of deny.
-func Networks(allow, deny []netip.Prefix) Guard {
-	return func(_ context.Context, addr netip.Addr) error {
-		in := func(p netip.Prefix) bool { return p.Contains(addr) }
-		if slices.ContainsFunc(deny, in) || len(allow) > 0 && !slices.ContainsFunc(allow, in) {
-			return fmt.Errorf("%s is outside of the networks that connections may reach", addr)
+func isSocket(host string) bool { return strings.HasPrefix(host, "/") }
+
+func (d *Dialer) lookup(t connection.Target) pgconn.LookupFunc {
+	return func(ctx context.Context, host string) ([]string, error) {
+		if d.Guard == nil {
+			return net.DefaultResolver.LookupHost(ctx, host)
 		}
-		return nil
+		addrs, err := d.admit(ctx, t, host)
+		if err != nil {
+			return nil, err
+		}
+		out := make([]string, len(addrs))
+		for i, a := range addrs {
+			out[i] = a.String()
+		}
+		return out, nil
 	}
 }
 
-func isSocket(host string) bool { return strings.HasPrefix(host, "/") }
+// admit asks the guard. That a name does not resolve is none of its refusals.
+func (d *Dialer) admit(ctx context.Context, t connection.Target, host string) ([]netip.Addr, error) {
+	if d.Guard == nil {
+		return nil, nil
+	}
+	addrs, err := d.Guard(ctx, host, uint16(t.Port))
+	var dns *net.DNSError
+	if err == nil || errors.As(err, &dns) || ctx.Err() != nil {
+		return addrs, err
+	}
+	return nil, &connection.Error{Code: CodeAddress, Message: where(t) + " may not be reached", Detail: err.Error(),
+		Hint: "The operator of the service sets which hosts connections may reach.", Err: err}
+}
 
-// dialFunc connects to one resolved address, after the guard had its say.
-func (d *Dialer) dialFunc(t connection.Target) pgconn.DialFunc {
+// dialFunc connects to one resolved address.
+func dialFunc(t connection.Target) pgconn.DialFunc {
 	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
 	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		if network != "unix" {
-			if err := d.admit(ctx, t, address); err != nil {
-				return nil, err
-			}
+		if err := refusePlain(t, network, address); err != nil {
+			return nil, err
 		}
 		return dialer.DialContext(ctx, network, address)
 	}
 }
 
-func (d *Dialer) admit(ctx context.Context, t connection.Target, address string) error {
+// refusePlain keeps connections without TLS on this machine, by the address
+// that is dialled and not by its name.
+func refusePlain(t connection.Target, network, address string) error {
+	if network == "unix" || t.TLS != connection.TLSDisable {
+		return nil
+	}
 	where, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("address %q: %w", address, err)
 	}
-	addr := where.Addr().Unmap()
-	if t.TLS == connection.TLSDisable && !addr.IsLoopback() {
+	if addr := where.Addr().Unmap(); !addr.IsLoopback() {
 		return &connection.Error{Code: CodeTLSRequired,
 			Message: fmt.Sprintf("%s is on another machine (%s), which is never reached without TLS", t.Host, addr),
 			Hint:    "Register the connection with TLS verify-full."}
-	}
-	if d.Guard == nil {
-		return nil
-	}
-	if err := d.Guard(ctx, addr); err != nil {
-		return &connection.Error{Code: CodeAddress, Message: "the address of " + t.Host + " may not be reached",
-			Detail: err.Error(), Hint: "The operator of the service sets which networks connections may reach.", Err: err}
 	}
 	return nil
 }

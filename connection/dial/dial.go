@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -24,10 +23,10 @@ type TokenSource interface {
 	Token(ctx context.Context, role connection.AWSRole, host string, port int, user string) (string, error)
 }
 
-// Guard says whether an address may be dialled. It is asked for each address
-// that a name resolves to, right before it is dialled, so a name that changes
-// its mind in between gains nothing.
-type Guard func(ctx context.Context, addr netip.Addr) error
+// Guard finds the addresses of a host that may be dialled, an error if there
+// is none. Only these are dialled, so a name that changes its mind meanwhile
+// gains nothing. A Unix socket is asked for as 127.0.0.1.
+type Guard func(ctx context.Context, host string, port uint16) ([]netip.Addr, error)
 
 // Bundles gives the certificate authorities (PEM) of a provider, "" if the
 // operator set none.
@@ -96,6 +95,11 @@ func (d *Dialer) config(ctx context.Context, t connection.Target, database strin
 	if err != nil {
 		return nil, err
 	}
+	if isSocket(t.Host) {
+		if _, err := d.admit(ctx, t, "127.0.0.1"); err != nil {
+			return nil, err
+		}
+	}
 	password, err := d.password(ctx, t)
 	if err != nil {
 		return nil, err
@@ -111,7 +115,7 @@ func (d *Dialer) config(ctx context.Context, t connection.Target, database strin
 	cfg.TLSConfig, cfg.Fallbacks = tls, nil
 	cfg.KerberosSpn, cfg.KerberosSrvName = "", ""
 	cfg.RuntimeParams = d.session()
-	cfg.DialFunc, cfg.LookupFunc = d.dialFunc(t), lookup
+	cfg.DialFunc, cfg.LookupFunc = dialFunc(t), d.lookup(t)
 	if t.AWS != nil {
 		cfg.RequireAuth = "password" // a token goes nowhere but to RDS, which asks for it plainly, over TLS
 	}
@@ -171,7 +175,3 @@ var fixedSettings = map[string]string{
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
-
-func lookup(ctx context.Context, host string) ([]string, error) {
-	return net.DefaultResolver.LookupHost(ctx, host)
-}

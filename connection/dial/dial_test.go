@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/engine/guard"
 	"portcullis.dev/portcullis/internal/testenv"
 )
 
@@ -236,21 +237,38 @@ func TestWhoAnswersNot(t *testing.T) {
 }
 
 func TestAddressGuard(t *testing.T) {
-	_, target := instance(t, testenv.ServerOptions{})
-	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	d := dialer()
-	d.Guard = Networks(nil, loopback)
-	_, err := d.Probe(t.Context(), target)
-	wantCode(t, err, CodeAddress)
-	d.Guard = Networks([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, nil)
-	_, err = d.Probe(t.Context(), target)
-	wantCode(t, err, CodeAddress)
-	d.Guard = Networks(loopback, nil)
-	if _, err := d.Probe(t.Context(), target); err != nil {
-		t.Error(err)
+	p, target := instance(t, testenv.ServerOptions{})
+	for list, ok := range map[string]bool{"*": true, "localhost": true, "*, !127.0.0.0/8, !::1": false, "10.0.0.0/8": false, "": false,
+		fmt.Sprintf("127.0.0.1:%d", p.Port): true, "127.0.0.1:1": false} {
+		hosts, err := guard.Parse(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := dialer()
+		d.Guard = func(ctx context.Context, host string, port uint16) ([]netip.Addr, error) {
+			return hosts.Admit(ctx, host, port, false)
+		}
+		for _, host := range []string{"localhost", p.DataDir} {
+			here := target
+			here.Host = host
+			if ok && (list != "localhost" || host == "localhost") {
+				if _, err := d.Probe(t.Context(), here); err != nil {
+					t.Errorf("%q: %v", list, err)
+				}
+				continue
+			}
+			_, err = d.Probe(t.Context(), here)
+			wantCode(t, err, CodeAddress)
+		}
+		target := target
+		target.Host = "no-such-host.invalid"
+		if ok {
+			_, err = d.Probe(t.Context(), target)
+			wantCode(t, err, CodeUnknownHost)
+		}
 	}
 	target.Host = "192.0.2.1" // of documentation: nothing is sent there
-	_, err = dialer().Probe(t.Context(), target)
+	_, err := dialer().Probe(t.Context(), target)
 	wantCode(t, err, CodeTLSRequired)
 }
 
