@@ -43,8 +43,8 @@ func Command(ctx context.Context, args []string, stderr io.Writer) error {
 		return usage("unexpected argument %q", flags.Arg(0))
 	case opts.Spool == "":
 		return usage("--spool is needed")
-	case opts.Lease < 2*time.Second || opts.Lease > time.Minute:
-		return usage("--lease must lie between 2s and 1m: the service is heard once a second")
+	case opts.Lease < time.Second || opts.Lease > time.Minute:
+		return usage("--lease must lie between 1s and 1m: the service is heard some times a second")
 	}
 	// Tokens and the API key lie in this process: no core dumps, no ptrace by others.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

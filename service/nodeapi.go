@@ -148,7 +148,8 @@ type event struct {
 	TTLMS   int64  `json:"ttl_ms,omitempty"`
 }
 
-const heartbeatEvery = time.Second
+// heartbeatEvery is short against the shortest lease of a node, a second.
+const heartbeatEvery = 300 * time.Millisecond
 
 // events streams version and account changes to a node until its token ends
 // or the service's database is lost: a node must not believe in a service

@@ -19,7 +19,6 @@
 #define LINE_MAX_BYTES	65536
 #define FIELDS_MAX		8
 #define OUT_MAX_BYTES	(1024 * 1024)
-#define LEASE_MAX_MS	(60 * 1000)
 #define TTL_MAX_MS		(24 * 3600 * 1000)
 
 static char in[LINE_MAX_BYTES + 1];
@@ -153,8 +152,17 @@ take_lease(char **field)
 
 	if (!take_number(field[1], &ms))
 		return false;
-	pg_atomic_write_u64(&pc_shm->lease_end, pc_clock_ms() + Min(ms, LEASE_MAX_MS));
+	pg_atomic_write_u64(&pc_shm->lease_end, pc_clock_ms() + Min(ms, (uint64) pc_guc_lease_ms));
 	return true;
+}
+
+void
+pc_control_shorten_lease(void)
+{
+	uint64		longest = pc_clock_ms() + pc_guc_lease_ms;
+
+	if (pg_atomic_read_u64(&pc_shm->lease_end) > longest)
+		pg_atomic_write_u64(&pc_shm->lease_end, longest);
 }
 
 /* A full table gives up what has expired. */

@@ -96,7 +96,7 @@ static void
 start(void)
 {
 	const char *path = binary_path();
-	char	   *argv[12];
+	char	   *argv[14];
 	int			n = 0;
 	int			pair[2];
 	sigset_t	saved;
@@ -108,6 +108,9 @@ start(void)
 	argv[n++] = "3";
 	argv[n++] = "--spool";
 	argv[n++] = pstrdup(pc_spool_directory());
+	/* portcullis.lease, which may change while it runs, is applied to what it tells. */
+	argv[n++] = "--lease";
+	argv[n++] = psprintf("%dms", PC_LEASE_MAX_MS);
 	if (pc_guc_key_file != NULL && pc_guc_key_file[0] != '\0')
 	{
 		argv[n++] = "--key-file";

@@ -47,7 +47,9 @@ look_up(const char *role, Verdict *verdict)
 	verdict->state = PC_ACCOUNT_ASKED;
 	LWLockAcquire(pc_shm->lock, LW_EXCLUSIVE);
 	account = hash_search(pc_shm_accounts, key, HASH_ENTER_NULL, &found);
-	if (account != NULL && (!found || account->expires <= now))
+	/* Without a lease nobody would tell that an account was disabled: it is asked for again. */
+	if (account != NULL && (!found || account->expires <= now ||
+							(account->state == PC_ACCOUNT_OK && pg_atomic_read_u64(&pc_shm->lease_end) <= now)))
 	{
 		account->state = PC_ACCOUNT_ASKED;
 		account->wanted = true;

@@ -27,6 +27,7 @@ int			pc_guc_block_size_kb = 1024;
 int			pc_guc_idle_timeout_s = 300;
 int			pc_guc_max_abandoned = 4;
 int			pc_guc_login_timeout_ms = 2000;
+int			pc_guc_lease_ms = 5000;
 int			pc_guc_go_max_procs = 2;
 int			pc_guc_memory_limit_kb = 64 * 1024;
 int			pc_guc_audit_ring_kb = 1024;
@@ -106,6 +107,10 @@ define_node_settings(void)
 	DefineCustomIntVariable("portcullis.login_check_timeout",
 							"Longest wait for the login check of an account.",
 							NULL, &pc_guc_login_timeout_ms, 2000, 10, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("portcullis.lease",
+							"How long statements may start after the policy service was last heard.",
+							NULL, &pc_guc_lease_ms, 5000, 1000, PC_LEASE_MAX_MS,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 

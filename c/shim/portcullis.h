@@ -26,7 +26,11 @@ extern char *pc_guc_node_name;	/* portcullis.node_name */
 extern int	pc_guc_block_size_kb;	/* portcullis.block_size */
 extern int	pc_guc_idle_timeout_s;	/* portcullis.connection_idle_timeout */
 extern int	pc_guc_max_abandoned;	/* portcullis.max_abandoned_connections */
+/* The longest lease that may be set, ms. */
+#define PC_LEASE_MAX_MS	60000
+
 extern int	pc_guc_login_timeout_ms;	/* portcullis.login_check_timeout */
+extern int	pc_guc_lease_ms;	/* portcullis.lease */
 extern bool pc_guc_allow_hold;	/* portcullis.allow_hold_cursors */
 extern char *pc_guc_impersonation_iamid;	/* immuta.impersonation_iamid */
 extern char *pc_guc_impersonation_userid;	/* immuta.impersonation_userid */

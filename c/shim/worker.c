@@ -168,6 +168,7 @@ pc_worker_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			pc_control_shorten_lease();
 		}
 		if (!pc_spoolfile_flush())
 			nap = RETRY_SPOOL_MS;

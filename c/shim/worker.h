@@ -27,6 +27,7 @@ extern void pc_daemon_lost(const char *why);	/* its socket ended: kill and reap 
 extern void pc_control_reset(void); /* a new daemon: forget what was half sent or read */
 extern void pc_control_readable(void);
 extern void pc_control_send(void);	/* composes what is due and writes what the socket takes */
+extern void pc_control_shorten_lease(void); /* portcullis.lease may have become shorter */
 extern bool pc_control_pending(void);	/* bytes are left that the socket did not take */
 
 /* spoolfile.c */

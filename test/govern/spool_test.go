@@ -187,10 +187,7 @@ func testDiskFaults(t *testing.T, n *node) {
 		breakIt           func()
 	}{
 		{"disk full", "53100", "no space left for the audit spool", func() { n.faults.Full(1) }},
-		{"disk full in mid-record", "53100", "no space left for the audit spool", func() {
-			_, bytes := n.segments(t)
-			n.faults.Full(bytes + 300)
-		}},
+		{"disk full in mid-record", "53100", "no space left for the audit spool", func() { n.faults.Full(400) }}, // even when all segments have made room
 		{"write fails", "58030", "could not be stored", func() { n.faults.Write(syscall.EIO) }},
 		{"write is short, then fails", "58030", "could not be stored", func() { n.faults.Short(100) }},
 		{"sync fails", "58030", "could not be stored", func() { n.faults.Sync(syscall.EIO) }},

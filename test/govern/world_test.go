@@ -52,6 +52,7 @@ func TestNode(t *testing.T) {
 		{"revoke", testRevoke},
 		{"refusals", testRefusals},
 		{"login", testLogin},
+		{"login checks", testLoginChecks},
 		{"roles", testRoles},
 		{"impersonation", testImpersonation},
 		{"limits", testLimits},
