@@ -419,3 +419,18 @@ func TestBadRegistrationsChangeNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressesThatAreNotAllowedAreNotDialled(t *testing.T) {
+	w := &world{fixture: start(t), pg: remote(t)}
+	if err := w.server.SetReach(Reach{AllowedHosts: "!127.0.0.0/8, *"}); err != nil {
+		t.Fatal(err)
+	}
+	c := w.connection("other")
+	if status, raw := w.call("POST", "/v1/connections", w.admin, text(t, c)); status != 422 || !contains(raw, "not allowed") {
+		t.Errorf("%d %s", status, raw)
+	}
+	c.Host, c.TLS = "169.254.169.254", connection.TLSVerifyFull
+	if status, raw := w.call("POST", "/v1/connections", w.admin, text(t, c)); status != 422 || !contains(raw, "not allowed") {
+		t.Errorf("metadata: %d %s", status, raw)
+	}
+}

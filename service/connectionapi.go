@@ -46,6 +46,7 @@ func (s *Server) connectionRoutes() []route {
 		routes = append(routes, rt)
 	}
 	routes = append(routes, crud(s, objectSettingsKind(), "/v1/connection_objects/{name}")...)
+	routes = append(routes, crud(s, queryAuditKind(), "/v1/connection_query_audits/{connection}")...)
 	return append(routes, crud(s, mappedAccountKind(), "/v1/connection_accounts/{connection}/{userid}")...)
 }
 
@@ -353,10 +354,8 @@ func (c *Connections) dryRun(ctx context.Context, name string) (script string, e
 		return "", err
 	}
 	engine, err := grants.New(grants.Options{Target: target, Ledger: &ledger{store: c.store, connection: v.ID}, Now: c.now,
-		Connect: func(ctx context.Context, database string) (*pgx.Conn, error) {
-			return c.dialer.Connect(ctx, target, database)
-		},
-		Fence: func(context.Context) error { return errLease }})
+		Connect: c.reach.opener(target),
+		Fence:   func(context.Context) error { return errLease }})
 	if err != nil {
 		return "", err
 	}

@@ -10,8 +10,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-
-	"portcullis.dev/portcullis/connection/dial"
 )
 
 // Connections keeps every registered instance equal to the policies. Each has
@@ -20,7 +18,7 @@ type Connections struct {
 	store   *Store
 	watch   *watcher
 	log     *slog.Logger
-	dialer  *dial.Dialer
+	reach   *reach
 	metrics *connectionMetrics
 	holder  string       // of leases: this process
 	overdue atomic.Int64 // nanoseconds: a revoke that is pending for longer is an alarm
@@ -36,8 +34,11 @@ const (
 )
 
 func newConnections(store *Store, watch *watcher, metrics *connectionMetrics, log *slog.Logger) *Connections {
-	c := &Connections{store: store, watch: watch, log: log, dialer: &dial.Dialer{ApplicationName: "portcullis connection"}, metrics: metrics,
-		holder: uuid.NewString(), now: time.Now}
+	all, err := newReach(Reach{})
+	if err != nil {
+		panic(err) // the default list is a constant
+	}
+	c := &Connections{store: store, watch: watch, log: log, reach: all, metrics: metrics, holder: uuid.NewString(), now: time.Now}
 	c.overdue.Store(int64(revokeOverdue))
 	return c
 }
@@ -49,6 +50,7 @@ func (s *Server) AlertRevokes(after time.Duration) { s.native.overdue.Store(int6
 func (c *Connections) run(ctx context.Context) {
 	var loops sync.WaitGroup
 	defer loops.Wait()
+	loops.Go(func() { c.auditQueries(ctx) })
 	running := map[string]context.CancelFunc{}
 	ended := make(chan string)
 	defer func() {

@@ -37,7 +37,7 @@ func (c *Connections) register(ctx context.Context, v, old *Connection, dry bool
 	if v.Setup != nil {
 		r.Credentials, r.TakeAccount, r.AcceptCreateRoleEscalation = v.Setup.credentials(), v.Setup.TakeAccount, v.Setup.AcceptCreateRoleEscalation
 	}
-	result, err := setup.Register(ctx, c.dialer, r)
+	result, err := setup.Register(ctx, c.reach.dialer(), r)
 	if err != nil {
 		return Registered{}, instanceError("host", err)
 	}

@@ -17,7 +17,7 @@ func (c *Connections) readRoles(ctx context.Context, t connection.Target, connec
 	if err != nil {
 		return nil, err
 	}
-	conn, err := c.dialer.Connect(ctx, t, t.Database)
+	conn, err := c.reach.dialer().Connect(ctx, t, t.Database)
 	if err != nil {
 		return nil, err
 	}

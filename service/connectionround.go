@@ -153,9 +153,7 @@ func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 	if err != nil {
 		return err
 	}
-	open := func(ctx context.Context, database string) (*pgx.Conn, error) {
-		return l.c.dialer.Connect(ctx, target, database)
-	}
+	open := l.c.reach.opener(target)
 	if crawlDue {
 		if err := l.crawl(ctx, target, open); err != nil {
 			return err
@@ -255,7 +253,7 @@ func (s *Store) desired(ctx context.Context, tx pgx.Tx, snap *snapshot, c Connec
 // crawl looks at the instance and stores what is there.
 func (l *connectionLoop) crawl(ctx context.Context, target connection.Target, open crawl.Open) error {
 	m := &l.memory
-	server, err := l.c.dialer.Probe(ctx, target)
+	server, err := l.c.reach.dialer().Probe(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -362,9 +360,7 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, err := l.engine(target, func(ctx context.Context, database string) (*pgx.Conn, error) {
-		return l.c.dialer.Connect(ctx, target, database)
-	})
+	engine, err := l.engine(target, l.c.reach.opener(target))
 	if err != nil {
 		return err
 	}

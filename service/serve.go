@@ -32,6 +32,7 @@ type Config struct {
 	AdminKeyFile string        // an administrator's API key is written here if the file is missing
 	RevokeAlert  time.Duration // a revoke on a connection that is pending for longer is an alarm; 0: a minute
 	Log          *slog.Logger
+	Reach        Reach            // how instances of connections may be reached
 	Ready        func(url string) // told when requests are answered, may be nil
 }
 
@@ -67,6 +68,9 @@ func Serve(ctx context.Context, cfg Config) error {
 		engine = NewEngine(store, EngineConfig{URL: cfg.EngineURL, Node: cfg.Node, ServiceURL: cfg.PublicURL, NodeKey: nodeKey, Registers: cfg.Registers}, cfg.Log)
 	}
 	server := NewServer(store, engine, cfg.Log)
+	if err := server.SetReach(cfg.Reach); err != nil {
+		return fmt.Errorf("allowed hosts: %w", err)
+	}
 	if cfg.RevokeAlert > 0 {
 		server.AlertRevokes(cfg.RevokeAlert)
 	}

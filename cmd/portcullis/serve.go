@@ -23,6 +23,8 @@ func runServe(ctx context.Context, args []string, io streams) error {
 	f.BoolVar(&cfg.Registers, "node-registers", true, "give that node an API key with which its superusers register their tables (immutasys.create_data_source)")
 	f.StringVar(&cfg.NodeKeyFile, "node-key-file", env("PORTCULLIS_NODE_KEY_FILE", ""), "key `file` of that node, where it is at hand: seals passwords before they are sent (PORTCULLIS_NODE_KEY_FILE)")
 	f.StringVar(&cfg.AdminKeyFile, "admin-key-file", env("PORTCULLIS_ADMIN_KEY_FILE", ""), "write an administrator's API key to this `file` if it holds none (PORTCULLIS_ADMIN_KEY_FILE)")
+	f.StringVar(&cfg.Reach.AllowedHosts, "connection-hosts", env("PORTCULLIS_CONNECTION_HOSTS", "*"), "`hosts` of PostgreSQL connections, as in portcullis.allowed_hosts; * leaves out link-local and metadata addresses (PORTCULLIS_CONNECTION_HOSTS)")
+	f.StringVar(&cfg.Reach.CAFolder, "provider-ca-folder", env("PORTCULLIS_PROVIDER_CA_FOLDER", ""), "`folder` with rds.pem, aurora.pem, crunchy.pem, neon.pem where the system does not know a provider's CA (PORTCULLIS_PROVIDER_CA_FOLDER)")
 	f.DurationVar(&cfg.RevokeAlert, "revoke-alert", time.Minute, "a revoke on a PostgreSQL connection that is pending for longer is an alarm")
 	level := slog.LevelInfo
 	f.TextVar(&level, "log-level", level, "DEBUG, INFO, WARN or ERROR")
