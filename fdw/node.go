@@ -18,9 +18,6 @@ type node struct {
 type field struct {
 	name  string
 	value node
-	// more holds further tokens of a field that takes several, such as the
-	// bytes of a constant.
-	more []string
 }
 
 type nodeKind int
@@ -31,6 +28,9 @@ const (
 	nodeList
 	nodeTagged
 )
+
+// usualFields are enough for most nodes.
+const usualFields = 12
 
 // maxNodeDepth bounds the nesting; PostgreSQL's own stack ends near it.
 const maxNodeDepth = 1000
@@ -86,7 +86,7 @@ func (p *nodeParser) tagged(depth int) (node, error) {
 	if quoted || tag == "" || strings.ContainsAny(tag, "(){}") {
 		return node{}, p.fail("node without a tag")
 	}
-	n := node{kind: nodeTagged, tag: tag}
+	n := node{kind: nodeTagged, tag: tag, fields: make([]field, 0, usualFields)}
 	for {
 		tok, quoted := p.next()
 		switch {
@@ -104,8 +104,8 @@ func (p *nodeParser) tagged(depth int) (node, error) {
 	}
 }
 
-// field reads what belongs to one field: usually one value; a constant's
-// bytes are "4 [ 1 0 0 0 ]".
+// field reads what belongs to one field: usually one value. What follows it, such
+// as the bytes of a constant in "4 [ 1 0 0 0 ]", is passed over.
 func (p *nodeParser) field(name string, depth int) (field, error) {
 	f := field{name: name}
 	tok, quoted := p.peek()
@@ -126,7 +126,6 @@ func (p *nodeParser) field(name string, depth int) (field, error) {
 			return field{}, p.fail("field name expected")
 		}
 		p.next()
-		f.more = append(f.more, tok)
 	}
 }
 
