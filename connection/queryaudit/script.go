@@ -43,9 +43,12 @@ GRANT EXECUTE ON FUNCTION portcullis_audit.files(), portcullis_audit.read(text, 
 COMMIT;
 `
 
-const removal = `BEGIN;
-DROP FUNCTION IF EXISTS portcullis_audit.files();
-DROP FUNCTION IF EXISTS portcullis_audit.read(text, bigint, integer);
-DROP SCHEMA IF EXISTS portcullis_audit;
-COMMIT;
+const removal = `DO $do$
+BEGIN
+	IF to_regprocedure('portcullis_audit.read(text, bigint, integer)') IS NOT NULL THEN
+		DROP FUNCTION portcullis_audit.files();
+		DROP FUNCTION portcullis_audit.read(text, bigint, integer);
+		DROP SCHEMA portcullis_audit;
+	END IF;
+END $do$;
 `

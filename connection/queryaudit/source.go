@@ -128,7 +128,7 @@ func (r Remote) explain(err error) error {
 	}
 	switch refused.Code {
 	case "3F000", "42883", "42501":
-		return unavailable(err, "the account may not read the log of the instance", "A superuser runs the script of `portcullis connection script --query-audit` once.")
+		return unavailable(err, "the account may not read the log of the instance", "A superuser runs what `portcullis connection query-audit NAME --print-script` prints, once.")
 	}
 	return unavailable(err, "the log of the instance cannot be read", "Check that logging_collector is on and log_destination has csvlog or jsonlog.")
 }

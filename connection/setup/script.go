@@ -6,6 +6,7 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
+	"portcullis.dev/portcullis/connection/queryaudit"
 )
 
 // Script is what a DBA pastes into psql to do what Register does. Running it
@@ -66,6 +67,9 @@ func RemovalScript(o ScriptOptions) (string, error) {
 
 func removalSQL(o ScriptOptions, name string) (string, error) {
 	sql := begin + fill("remove_connect", o, name)
+	if name == o.Target.Database {
+		sql = queryaudit.RemovalScript() + sql
+	}
 	if o.Target.Mode == connection.ModeGrantor {
 		return sql + fill("remove_grantor", o, name) + "COMMIT;\n", nil
 	}
