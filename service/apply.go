@@ -126,6 +126,7 @@ func (s *Store) sections(state State) []section {
 	all = append(all, sectionOf(connectionKind(), state.Connections)...)
 	all = append(all, sectionOf(objectSettingsKind(), state.ConnectionObjects)...)
 	all = append(all, sectionOf(mappedAccountKind(), state.ConnectionAccounts)...)
+	all = append(all, sectionOf(queryAuditKind(), state.ConnectionQueryAudits)...)
 	all = append(all, sectionOf(policyKind(), state.Policies)...)
 	all = append(all, sectionOf(subscriptionKind(), state.Subscriptions)...)
 	return append(all, sectionOf(s.accountKind(), state.Accounts)...)
@@ -182,6 +183,7 @@ func (s *Store) State(ctx context.Context) (State, error) {
 	st.Connections, err = listAll(ctx, s, connectionKind(), err)
 	st.ConnectionObjects, err = listAll(ctx, s, objectSettingsKind(), err)
 	st.ConnectionAccounts, err = listAll(ctx, s, mappedAccountKind(), err)
+	st.ConnectionQueryAudits, err = listAll(ctx, s, queryAuditKind(), err)
 	return st, err
 }
 

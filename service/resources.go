@@ -126,4 +126,6 @@ type State struct {
 	Connections        *[]Connection     `json:"connections,omitempty"`
 	ConnectionObjects  *[]ObjectSettings `json:"connection_objects,omitempty"`
 	ConnectionAccounts *[]MappedAccount  `json:"connection_accounts,omitempty"`
+
+	ConnectionQueryAudits *[]ConnectionQueryAudit `json:"connection_query_audits,omitempty"`
 }

@@ -33,6 +33,7 @@ func connectionActions() []action {
 		{"map", "NAME", "say which account a person has there", connectionMap},
 		{"unmap", "NAME", "leave a person to the connection's mapping", connectionUnmap},
 		{"accounts", "NAME", "who is who there, and who has no account", connectionAccounts},
+		{"query-audit", "NAME [WHO]", "take what people do there into the audit: mapped, everybody or off", connectionQueryAudit},
 		{"findings", "NAME", "what people reach beyond the policies, and what a DBA runs against it", connectionFindings},
 		{"dry-run", "NAME", "print the SQL that would be run now", connectionDryRun},
 		{"print-script", "NAME", "print the SQL with which a DBA makes the system account ready", connectionScript},
