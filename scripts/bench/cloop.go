@@ -11,19 +11,21 @@ import (
 )
 
 // raw is a source as the C loop sees it: schema of our foreign table, driver
-// connection string and the statement that reads everything.
+// connection string, the statement that reads everything, and the one that
+// reads it exactly where the driver is not exact by itself.
 type raw struct {
-	schema, connection, sql string
+	schema, connection, sql, exact string
 }
 
 func (s *sources) raw() []raw {
 	everything := "SELECT id, amount, ratio, name, day, at FROM " + table
 	return []raw{
 		{"pg", fmt.Sprintf("DRIVER={PostgreSQL Unicode};SERVER=%s;PORT=%d;DATABASE=postgres;UID=%s;PWD={%s};UseDeclareFetch=1;Fetch=10000",
-			s.postgres.Host, s.postgres.Port, s.postgres.User, s.postgres.Password), everything},
+			s.postgres.Host, s.postgres.Port, s.postgres.User, s.postgres.Password), everything, ""},
 		{"mariadb", fmt.Sprintf("DRIVER={MariaDB Unicode};SERVER=%s;PORT=%d;DATABASE=bench;UID=%s;PWD={%s}",
-			s.mariadb.Host, s.mariadb.Port, s.mariadb.User, s.mariadb.Password), everything},
-		{"sqlite", fmt.Sprintf("DRIVER={SQLite3};Database=%s;StepAPI=1", s.sqlite.Path), everything},
+			s.mariadb.Host, s.mariadb.Port, s.mariadb.User, s.mariadb.Password), everything, ""},
+		{"sqlite", fmt.Sprintf("DRIVER={SQLite3};Database=%s;StepAPI=1", s.sqlite.Path), everything,
+			"SELECT id, printf('%!.17g', amount), printf('%!.17g', ratio), name, day, at FROM " + table},
 	}
 }
 
@@ -43,9 +45,9 @@ func buildPrograms(ctx context.Context) error {
 	return nil
 }
 
-// cloop is the time in which the C loop executes and reads everything.
-func (r raw) cloop(ctx context.Context) (time.Duration, error) {
-	out, err := r.program(ctx, cloopProgram, r.sql)
+// cloop is the time in which the C loop executes a statement and reads all of it.
+func (r raw) cloop(ctx context.Context, sql string) (time.Duration, error) {
+	out, err := r.program(ctx, cloopProgram, sql)
 	if err != nil {
 		return 0, err
 	}
