@@ -78,9 +78,15 @@ COMMENT ON FUNCTION immutasys.create_key_file() IS 'writes the file named by por
 -- The policy service
 
 CREATE FUNCTION immutasys.set_api_key(api_key text) RETURNS void
-    LANGUAGE sql STRICT VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO immutasys.dbtoken (api_key_sealed) VALUES (immutasys.seal($1))
+    LANGUAGE plpgsql STRICT VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF api_key !~ '^[!-~]+$' OR length(api_key) > 1024 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'this is no API key',
+            HINT = 'Give the key as the policy service showed it when it was made: portcullis apikey create --node NAME.';
+    END IF;
+    INSERT INTO immutasys.dbtoken (api_key_sealed) VALUES (immutasys.seal(api_key))
     ON CONFLICT (singleton) DO UPDATE SET api_key_sealed = EXCLUDED.api_key_sealed;
+END
 $$;
 REVOKE ALL ON FUNCTION immutasys.set_api_key(text) FROM PUBLIC;
 COMMENT ON FUNCTION immutasys.set_api_key(text) IS 'stores the node''s API key, sealed; the node takes it at commit';
@@ -99,10 +105,19 @@ REVOKE ALL ON FUNCTION immutasys.set_admin_key(text) FROM PUBLIC;
 COMMENT ON FUNCTION immutasys.set_admin_key(text) IS 'stores, sealed, the API key with which superusers register this node''s tables; NULL: takes it away';
 
 CREATE FUNCTION immutasys.configure(url text, api_key text DEFAULT NULL, node text DEFAULT NULL) RETURNS void
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO immutasys.service_config (url, node) VALUES ($1, $3)
-    ON CONFLICT (singleton) DO UPDATE SET url = EXCLUDED.url, node = coalesce(EXCLUDED.node, service_config.node);
-    SELECT immutasys.set_api_key($2);
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF url !~ '^https?://[^/?#@[:space:][:cntrl:]]+(/[^?#[:space:][:cntrl:]]*)?$' OR octet_length(url) > 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'url is not the URL of a policy service',
+            HINT = 'It begins with https:// (http:// on one machine only), then host and port; a credential has no place in it.';
+    END IF;
+    IF node !~ '^[^[:cntrl:]]+$' OR octet_length(node) > 255 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'node is not a name of 1 to 255 bytes without control characters';
+    END IF;
+    INSERT INTO immutasys.service_config AS c (url, node) VALUES (configure.url, configure.node)
+    ON CONFLICT (singleton) DO UPDATE SET url = EXCLUDED.url, node = coalesce(EXCLUDED.node, c.node);
+    PERFORM immutasys.set_api_key(api_key);
+END
 $$;
 REVOKE ALL ON FUNCTION immutasys.configure(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION immutasys.configure(text, text, text) IS 'names the policy service of this node, NULL: none; the API key and the name stay where NULL is given';
@@ -278,6 +293,9 @@ CREATE FUNCTION immutasys.import_data_sources(
 DECLARE
     old oid[];
 BEGIN
+    IF server IS NULL OR remote_schema IS NULL OR local_schema IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'server, remote_schema and local_schema must not be null';
+    END IF;
     SELECT array_agg(f.ftrelid) INTO old FROM pg_foreign_table f;
     EXECUTE format('IMPORT FOREIGN SCHEMA %I FROM SERVER %I INTO %I', remote_schema, server, local_schema);
     FOR tab IN SELECT f.ftrelid::regclass FROM pg_foreign_table f WHERE f.ftrelid <> ALL (coalesce(old, '{}')) ORDER BY 1 LOOP
@@ -298,6 +316,8 @@ DECLARE
 BEGIN
     IF ds IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('%s is not a data source', tab);
+    ELSIF userid IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'userid must not be null';
     END IF;
     answer := immutasys.service_result('GET', '/v1/explain?user=' || immutasys.uri_part(userid) || '&data_source=' || immutasys.uri_part(ds)
         || coalesce('&iamid=' || immutasys.uri_part(iamid), ''), NULL, api_key);

@@ -10,7 +10,9 @@
 
 #include "access/xact.h"
 #include "commands/trigger.h"
+#include "common/jsonapi.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
@@ -102,6 +104,15 @@ portcullis_create_key_file(PG_FUNCTION_ARGS)
 
 /* ---- the policy service ------------------------------------------------------- */
 
+/* What stands between may answer in HTML. */
+static bool
+is_json(const char *text)
+{
+	JsonLexContext *lex = makeJsonLexContextCstringLen((char *) text, strlen(text), PG_UTF8, false);
+
+	return pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
+}
+
 /* service_call(method, path, body, api_key): HTTP status and body. */
 Datum
 portcullis_service_call(PG_FUNCTION_ARGS)
@@ -124,10 +135,19 @@ portcullis_service_call(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	method = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	path = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	/* It is put behind the service's address: anything else would change that. */
+	if (path[0] != '/' || path[1] == '/')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("path must begin with a slash, and one only")));
 	body = PG_ARGISNULL(2) ? "" : DatumGetCString(DirectFunctionCall1(jsonb_out, PG_GETARG_DATUM(2)));
 	pc_session_fill(&session);
 	if (!PG_ARGISNULL(3))
 		session.token = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	if (session.token != NULL && session.token[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("api_key must not be empty"),
+				 errhint("NULL stands for the node's own token.")));
 	if (PC_CALL(service_call, &session, method, path, body, &ticket, &err) != PC_OK)
 		pc_throw(&err);
 	pc_ticket_rows(ticket, &rows);
@@ -136,7 +156,7 @@ portcullis_service_call(PG_FUNCTION_ARGS)
 	values[0] = Int32GetDatum(atoi(rows.cells[0]));
 	body = pstrdup(rows.cells[1] ? rows.cells[1] : "");
 	PC_CALL_VOID(rows_free, &rows);
-	nulls[1] = body[0] == '\0';
+	nulls[1] = !is_json(body);
 	values[1] = nulls[1] ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(body));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

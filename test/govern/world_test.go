@@ -64,6 +64,9 @@ func TestNode(t *testing.T) {
 		{"mappings", testMappings},
 		{"passwords", testPasswords},
 		{"admin", testAdmin},
+		{"bad input", testBadInput},
+		{"dump", testDump},
+		{"functions are not public", testFunctionsAreNotPublic},
 		{"workers", testWorkers},
 		{"lease", testLease},
 	} {
