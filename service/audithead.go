@@ -147,8 +147,12 @@ type ChainEntry struct {
 	Record  []byte `json:"record"` // as the node wrote it
 }
 
+// chainPage bounds an answer of AuditChain, bytes of records.
+const chainPage = 16 << 20
+
 // AuditChain returns records of a node that arrived after a place, in the
-// order of arrival; those that came before records were digested are left out.
+// order of arrival, at most so many and about 16 MB; those that came before
+// records were digested are left out.
 func (s *Store) AuditChain(ctx context.Context, node string, after int64, limit int) ([]ChainEntry, error) {
 	if limit == 0 {
 		limit = 1000
@@ -158,10 +162,18 @@ func (s *Store) AuditChain(ctx context.Context, node string, after int64, limit 
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (e ChainEntry, err error) {
+	defer rows.Close()
+	var page []ChainEntry
+	for size := 0; size < chainPage && rows.Next(); {
+		var e ChainEntry
 		var line []byte
-		err = r.Scan(&e.Arrival, &e.Seq, &e.Chain, &e.Digest, &line)
+		if err := rows.Scan(&e.Arrival, &e.Seq, &e.Chain, &e.Digest, &line); err != nil {
+			return nil, err
+		}
 		_, _, e.Record = chainPlace(line)
-		return e, err
-	})
+		page = append(page, e)
+		size += len(line)
+	}
+	rows.Close()
+	return page, rows.Err()
 }

@@ -34,6 +34,9 @@ type Config struct {
 	Log          *slog.Logger
 	Reach        Reach            // how instances of connections may be reached
 	Ready        func(url string) // told when requests are answered, may be nil
+
+	CheckpointFile  string        // checkpoints of the audit are appended here, "": none are made
+	CheckpointEvery time.Duration // 0: each minute
 }
 
 // Serve runs the service until ctx ends, then lets running requests finish.
@@ -86,6 +89,13 @@ func run(ctx context.Context, cfg Config, server *Server, engine *Engine, listen
 	background.Go(func() { server.Run(ctx) })
 	if engine != nil {
 		background.Go(func() { engine.Run(ctx) })
+	}
+	if cfg.CheckpointFile != "" {
+		checkpoints := newCheckpointer(server.store, cfg.CheckpointFile, cfg.CheckpointEvery, cfg.Log)
+		if err := checkpoints.write(ctx); err != nil { // better now than after the first minute
+			return errors.Join(err, listener.Close())
+		}
+		background.Go(func() { checkpoints.run(ctx) })
 	}
 	web := &http.Server{
 		Handler:           server.Handler(),

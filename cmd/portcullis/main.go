@@ -41,7 +41,7 @@ func commands() []command {
 		{"serve", "run the policy service", runServe},
 		{"apply", "make the service equal to a state file", runApply},
 		{"status", "show versions, nodes and what is not in step", runStatus},
-		{"audit", "list audit records, or follow them", runAudit},
+		{"audit", "list audit records, or follow them; audit verify: are they whole", runAudit},
 		{"explain", "explain the decision for a person and a data source", runExplain},
 		{"connection", "register PostgreSQL instances whose GRANTs follow the policies", runConnection},
 		{"apikey", "make, list and revoke API keys", runAPIKey},

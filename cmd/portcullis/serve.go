@@ -26,6 +26,7 @@ func runServe(ctx context.Context, args []string, io streams) error {
 	f.StringVar(&cfg.Reach.AllowedHosts, "connection-hosts", env("PORTCULLIS_CONNECTION_HOSTS", "*"), "`hosts` of PostgreSQL connections, as in portcullis.allowed_hosts; * leaves out link-local and metadata addresses (PORTCULLIS_CONNECTION_HOSTS)")
 	f.StringVar(&cfg.Reach.CAFolder, "provider-ca-folder", env("PORTCULLIS_PROVIDER_CA_FOLDER", ""), "`folder` with rds.pem, aurora.pem, crunchy.pem, neon.pem where the system does not know a provider's CA (PORTCULLIS_PROVIDER_CA_FOLDER)")
 	f.DurationVar(&cfg.RevokeAlert, "revoke-alert", time.Minute, "a revoke on a PostgreSQL connection that is pending for longer is an alarm")
+	f.StringVar(&cfg.CheckpointFile, "checkpoint-file", env("PORTCULLIS_CHECKPOINT_FILE", ""), "append a signed checkpoint of all audit chains to this `file` each minute (PORTCULLIS_CHECKPOINT_FILE)")
 	level := slog.LevelInfo
 	f.TextVar(&level, "log-level", level, "DEBUG, INFO, WARN or ERROR")
 	format := f.String("log-format", "text", "text or json")

@@ -107,6 +107,9 @@ func printExplanation(io streams, user string, e service.Explanation) {
 }
 
 func runAudit(ctx context.Context, args []string, io streams) error {
+	if len(args) > 0 && args[0] == "verify" {
+		return runAuditVerify(ctx, args[1:], io)
+	}
 	f := flag.NewFlagSet("audit", flag.ContinueOnError)
 	var r remote
 	r.flags(f)

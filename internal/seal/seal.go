@@ -9,7 +9,9 @@ package seal
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -32,6 +34,7 @@ var ErrWrongKey = errors.New("the key file does not open this sealed text")
 // Key seals and unseals. It is safe for concurrent use.
 type Key struct {
 	aead cipher.AEAD
+	root []byte // of derived keys
 }
 
 // NewKey makes a Key of KeySize bytes.
@@ -47,8 +50,17 @@ func NewKey(raw []byte) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cipher: %w", err)
 	}
-	return &Key{aead: aead}, nil
+	return &Key{aead: aead, root: derive(raw, "portcullis derived keys")}, nil
 }
+
+func derive(key []byte, label string) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(label))
+	return mac.Sum(nil)
+}
+
+// Derive makes a key of 32 bytes for another purpose, which the label names.
+func (k *Key) Derive(label string) []byte { return derive(k.root, label) }
 
 // ReadKeyFile reads the key of a node. A file that others than its owner and
 // group may read is refused.

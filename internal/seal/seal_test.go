@@ -90,3 +90,18 @@ func TestKeyFiles(t *testing.T) {
 		t.Errorf("missing key: %v", err)
 	}
 }
+
+func TestDerivedKeysDifferByLabelAndKey(t *testing.T) {
+	one, err := NewKey(bytes.Repeat([]byte{1}, KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := NewKey(bytes.Repeat([]byte{2}, KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := one.Derive("a")
+	if len(a) != 32 || !bytes.Equal(a, one.Derive("a")) || bytes.Equal(a, one.Derive("b")) || bytes.Equal(a, two.Derive("a")) {
+		t.Errorf("%x", a)
+	}
+}

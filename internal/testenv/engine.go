@@ -81,6 +81,8 @@ type keyFiles struct {
 	node    string // unseals on the engine
 	service string // unseals in the store
 	admin   string // administrator's API key, written by the service
+
+	checkpoints string // of the audit, written by the service
 }
 
 func (e *Env) keyFiles() (keyFiles, error) {
@@ -92,7 +94,7 @@ func (e *Env) keyFiles() (keyFiles, error) {
 	if err := as.mkdir(dir); err != nil {
 		return keyFiles{}, err
 	}
-	k := keyFiles{node: filepath.Join(dir, "node.key"), service: filepath.Join(dir, "service.key"), admin: filepath.Join(dir, "admin.apikey")}
+	k := keyFiles{node: filepath.Join(dir, "node.key"), service: filepath.Join(dir, "service.key"), admin: filepath.Join(dir, "admin.apikey"), checkpoints: filepath.Join(dir, "audit.checkpoints")}
 	for _, name := range []string{k.node, k.service} {
 		if err := seal.CreateKeyFile(name); err != nil {
 			return keyFiles{}, err
@@ -115,9 +117,9 @@ func (e *Env) startService(ctx context.Context, pg *Postgres, keys keyFiles, por
 		}
 	}
 	s := &Service{
-		URL: loopbackURL(port), APIKeyFile: keys.admin, env: e, program: program, as: pg.as,
+		URL: loopbackURL(port), APIKeyFile: keys.admin, Checkpoints: keys.checkpoints, env: e, program: program, as: pg.as,
 		args: []string{"serve", "--listen", Loopback + ":" + strconv.Itoa(port), "--key-file", keys.service, "--node-key-file", keys.node,
-			"--node", "engine", "--admin-key-file", keys.admin},
+			"--node", "engine", "--admin-key-file", keys.admin, "--checkpoint-file", keys.checkpoints},
 		environ: []string{"PORTCULLIS_STORE=" + pg.DSN(storeDatabase), "PORTCULLIS_ENGINE=" + pg.DSN(EngineDatabase)},
 	}
 	e.onStop(s.Stop)

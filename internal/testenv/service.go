@@ -20,6 +20,8 @@ type Service struct {
 	URL        string
 	APIKeyFile string // an administrator's
 
+	Checkpoints string // file to which it appends checkpoints of the audit
+
 	env     *Env
 	program string
 	log     string

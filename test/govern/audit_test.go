@@ -161,6 +161,28 @@ func testChain(t *testing.T, n *node) {
 	}
 }
 
+// testVerified: what arrived at the service is what the node wrote.
+func testVerified(t *testing.T, n *node) {
+	out, err := n.Service.CLI(t.Context(), "audit", "verify", "--node", "engine", "--node-key-file", n.setting(t, "portcullis.key_file"), "--checkpoints", n.Service.Checkpoints, "-o", "json")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var report struct {
+		Checkpoints int
+		Nodes       []struct{ Records int }
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || len(report.Nodes) != 1 || report.Nodes[0].Records == 0 || report.Checkpoints == 0 {
+		t.Errorf("%s %v", out, err)
+	}
+	wrong := filepath.Join(t.TempDir(), "wrong.key")
+	if err := os.WriteFile(wrong, make([]byte, 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := n.Service.CLI(t.Context(), "audit", "verify", "--node", "engine", "--node-key-file", wrong); err == nil {
+		t.Errorf("with another key: %s", out)
+	}
+}
+
 func (n *node) setting(t *testing.T, name string) (value string) {
 	t.Helper()
 	if err := n.admin.QueryRow(t.Context(), "SELECT current_setting($1)", name).Scan(&value); err != nil {

@@ -58,6 +58,7 @@ func TestNode(t *testing.T) {
 		{"limits", testLimits},
 		{"audit", testAudit},
 		{"chain", testChain},
+		{"verified", testVerified},
 		{"spool", testSpoolFailure},
 		{"disk faults", testDiskFaults},
 		{"spool limits", testSpoolLimits},
