@@ -16,11 +16,12 @@ import (
 
 const (
 	// Pairs of a relation and one whose rows it shows, however many views are in
-	// between. Views that act with the rights of whoever asks open nothing.
+	// between. Views that act with the rights of whoever asks open nothing, and
+	// those of the owner of views show to each person what the policies let them see.
 	sqlReaders = `WITH RECURSIVE direct AS (
 			SELECT DISTINCT r.ev_class AS reader, d.refobjid AS relation FROM pg_rewrite r
 				JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
-				JOIN pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm')
+				JOIN pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm') AND v.relowner <> $1
 				WHERE r.rulename = '_RETURN' AND d.refobjid <> r.ev_class AND r.ev_class >= 16384 AND d.refobjid >= 16384
 			UNION SELECT inhparent, inhrelid FROM pg_inherits),
 		reads AS (SELECT reader, relation FROM direct UNION SELECT d.reader, r.relation FROM direct d JOIN reads r ON r.reader = d.relation)
@@ -48,7 +49,7 @@ func (d *database) readByPaths(ctx context.Context, conn *pgx.Conn, c *catalog) 
 			readers[reader] = append(readers[reader], at)
 		}
 		return err
-	}, sqlReaders)
+	}, sqlReaders, c.viewsRole)
 	if err != nil {
 		return err
 	}

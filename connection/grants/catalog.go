@@ -14,7 +14,7 @@ type catalog struct {
 	*graph
 	account   uint32 // the system account
 	ownerRole uint32 // Target.OwnerRole, 0 if it is not there
-	databases []*database
+	viewsRole uint32 // Target.ViewsOwner, 0 if it is not there
 	// elsewhere are the databases, by name, in which roles of ours have
 	// privileges, wanted there or not.
 	elsewhere []string
@@ -29,7 +29,8 @@ type databaseRow struct {
 }
 
 const (
-	sqlSelf = `SELECT current_setting('server_version_num')::int, r.oid, coalesce(to_regrole(quote_ident($1))::oid, 0::oid)
+	sqlSelf = `SELECT current_setting('server_version_num')::int, r.oid, coalesce(to_regrole(quote_ident($1))::oid, 0::oid),
+			coalesce(to_regrole(quote_ident($2))::oid, 0::oid)
 		FROM pg_roles r WHERE r.rolname = current_user`
 	sqlRoles = `SELECT oid, rolname::text, rolsuper, rolcreaterole, rolcanlogin, rolreplication, rolbypassrls, rolinherit, rolcreatedb,
 		CASE WHEN oid = ANY ($2) OR starts_with(rolname, $1) THEN coalesce(shobj_description(oid, 'pg_authid'), '') ELSE '' END FROM pg_roles`
@@ -74,7 +75,7 @@ func (c *aclColumns) entries(privilege string) ([]entry, error) {
 func readInstance(ctx context.Context, conn *pgx.Conn, t connection.Target, made map[string]MadeRole) (*catalog, error) {
 	c := &catalog{listed: map[string]databaseRow{}}
 	var version int
-	if err := conn.QueryRow(ctx, sqlSelf, t.OwnerRole()).Scan(&version, &c.account, &c.ownerRole); err != nil {
+	if err := conn.QueryRow(ctx, sqlSelf, t.OwnerRole(), t.ViewsOwner()).Scan(&version, &c.account, &c.ownerRole, &c.viewsRole); err != nil {
 		return nil, remote("reading the version", err)
 	}
 	ours := make([]uint32, 0, len(made))

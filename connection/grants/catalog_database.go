@@ -271,7 +271,8 @@ const (
 		AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')`
 	sqlAbout  = `SELECT (a->>'version')::int, a->>'prefix' FROM portcullis_broker.about() a`
 	sqlListed = `SELECT l.schema_oid, l.relation_oid FROM portcullis_broker.listed l JOIN pg_namespace n ON n.oid = l.schema_oid AND n.nspname = l.schema_name
-		LEFT JOIN pg_class c ON c.oid = l.relation_oid WHERE l.relation_oid = 0 OR c.relname = l.relation_name AND c.relnamespace = n.oid`
+		LEFT JOIN pg_class c ON c.oid = l.relation_oid WHERE l.relation_oid = 0 OR c.relname = l.relation_name AND c.relnamespace = n.oid
+		UNION ALL SELECT oid, 0 FROM pg_namespace WHERE nspowner = $1`
 )
 
 func (d *database) readBroker(ctx context.Context, conn *pgx.Conn, c *catalog) error {
@@ -295,7 +296,7 @@ func (d *database) readBroker(ctx context.Context, conn *pgx.Conn, c *catalog) e
 			b.tables[relation] = true
 		}
 		return err
-	}, sqlListed)
+	}, sqlListed, c.viewsRole)
 	if err != nil {
 		return remote("reading what the broker lists in "+d.name, err)
 	}

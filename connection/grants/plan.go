@@ -1,7 +1,6 @@
 package grants
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -217,13 +216,30 @@ func (p *planner) compareRole(name string, kind RoleKind, of string) {
 			Hint:    fmt.Sprintf("If nobody needs it: DROP ROLE %s; or ALTER ROLE %s RENAME TO another name.", quoteIdentifier(name), quoteIdentifier(name))}})
 		return
 	}
+	if p.renamed(name, made) {
+		return
+	}
 	again := made.Settled
 	if !known || made.OID != 0 {
-		made = MadeRole{Name: name, Kind: kind, For: of, Mark: newMark()}
+		made = MadeRole{Name: name, Kind: kind, For: of, Mark: mark(p.target, name)}
 	}
 	made.Settled = again
 	p.announce = append(p.announce, made)
 	p.add(&p.plan.roles, change{action: makeRole, as: p.as(p.asRole), role: name, login: kind == RoleLogin, comment: roleComment(made)})
+}
+
+// renamed refuses a role of ours that has another name by now: making it anew
+// would leave the old one with all that it holds.
+func (p *planner) renamed(name string, made MadeRole) bool {
+	now := p.cat.roles[made.OID]
+	if now == nil || now.name == name {
+		return false
+	}
+	delete(p.roles, name)
+	p.refused = append(p.refused, refusal{name, &connection.Error{Code: "role_renamed",
+		Message: fmt.Sprintf("role %s was renamed to %s", quoteIdentifier(name), quoteIdentifier(now.name)),
+		Detail:  "What it holds is left as it is.", Hint: fmt.Sprintf("ALTER ROLE %s RENAME TO %s", quoteIdentifier(now.name), quoteIdentifier(name))}})
+	return true
 }
 
 // ours reports whether a role that is there is the one of the ledger: by OID, or
@@ -247,11 +263,16 @@ func (p *planner) findMine() {
 		case made.Kind == RoleLogin:
 		case now != nil && p.ours(made, true, now):
 			p.mine[now.oid] = name
-		case p.roles[name] == nil:
+		case p.roles[name] != nil || p.isRefused(name) || p.renamed(name, made):
+		default:
 			p.forget = append(p.forget, name)
 		}
 	}
 	slices.Sort(p.forget)
+}
+
+func (p *planner) isRefused(name string) bool {
+	return slices.ContainsFunc(p.refused, func(r refusal) bool { return r.role == name })
 }
 
 func roleComment(m MadeRole) string {
@@ -259,10 +280,11 @@ func roleComment(m MadeRole) string {
 	return fmt.Sprintf("Portcullis: %s%s [%s]", of, m.For, m.Mark)
 }
 
-func newMark() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
+// mark is the same for two engines that make one role at the same time: what
+// the one makes, the other knows.
+func mark(t connection.Target, role string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %q", t.Name, t.Host, t.Port, role))
+	return hex.EncodeToString(sum[:16])
 }
 
 func (p *planner) add(list *[]change, c change) {

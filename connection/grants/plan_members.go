@@ -38,6 +38,9 @@ func (p *planner) compareMembersOf(name string) {
 		}
 	}
 	for _, member := range should {
+		if p.target.Ours(member) && p.roles[member] == nil {
+			continue // refused
+		}
 		if !settled[member] && (p.cat.names[member] != nil || p.isMade(member)) {
 			p.add(&p.joins, change{action: joinRole, as: p.as(p.asRole), role: name, member: member})
 		}

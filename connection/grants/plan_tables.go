@@ -282,13 +282,13 @@ func (p *planner) compareDatabase(d *database) {
 func (p *planner) grantWay(d *database, c change, owner uint32, acl []entry, what string) {
 	who := p.grantors()
 	if p.target.Mode == connection.ModeBroker {
-		if d.broker == nil || p.brokerLacks(d) != "" {
+		if p.brokerLacks(d) != "" || !p.brokerListsWay(d, c) {
 			return // said of its tables
 		}
 		who = []uint32{d.broker.owner}
 	}
 	for _, w := range who {
-		if p.cat.may(w, owner, acl, canSelect) && p.brokerListsWay(d, c) {
+		if p.cat.may(w, owner, acl, canSelect) {
 			c.as = p.as(w)
 			p.add(&p.grants, c)
 			return

@@ -3,6 +3,7 @@ package grants
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -125,6 +126,9 @@ func (e *Engine) apply(ctx context.Context, s *sessions, v *view) (*executor, er
 		if p.announce[i].Made.IsZero() {
 			p.announce[i].Made = e.o.Now()
 		}
+	}
+	if err := e.o.Fence(ctx); err != nil {
+		return nil, errors.Join(errLost, err)
 	}
 	if err := e.o.Ledger.Put(ctx, p.announce...); err != nil {
 		return nil, fmt.Errorf("grants: the ledger: %w", err)
