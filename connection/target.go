@@ -71,5 +71,9 @@ const BrokerSchema = "portcullis_broker"
 // PostgreSQL 16 and later; the system account is a member of it.
 func (t Target) OwnerRole() string { return t.Prefix + "owner" }
 
+// ViewsOwner is the NOLOGIN role that owns the views of tables of which people
+// may see a part; where it is, the system account may act as it.
+func (t Target) ViewsOwner() string { return t.Prefix + "views" }
+
 // Ours reports whether a role name is one that only we make.
 func (t Target) Ours(role string) bool { return strings.HasPrefix(role, t.Prefix) }

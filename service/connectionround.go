@@ -168,9 +168,12 @@ func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 	if err != nil {
 		return err
 	}
-	digest := digestOf(d.want)
+	digest := digestOf(d.want) + viewsDigest(d.views)
 	if crawlDue || digest != m.digest || len(m.status.Pending) > 0 {
 		m.digest = ""
+		if err := l.applyViews(ctx, target, open, &d); err != nil {
+			return err
+		}
 		if err := l.enforce(ctx, target, open, d, accounts); err != nil {
 			return err
 		}
@@ -223,7 +226,13 @@ func (s *Store) desired(ctx context.Context, tx pgx.Tx, snap *snapshot, c Connec
 	for i := range people {
 		subjects = append(subjects, *people[i].subject())
 	}
-	w := &wanting{connection: c, tables: tables, policies: snap.policies, people: map[policy.PersonID]*policy.Person{}, roles: map[policy.PersonID]string{}, now: now}
+	var key []byte
+	if c.Views {
+		if key, err = s.viewKey(ctx, c.ID); err != nil {
+			return d, accounts, tables, err
+		}
+	}
+	w := &wanting{connection: c, viewKey: key, tables: tables, policies: snap.policies, people: map[policy.PersonID]*policy.Person{}, roles: map[policy.PersonID]string{}, now: now}
 	var problems []mapping.Problem
 	accounts.Accounts, problems = mapping.Resolve(mapping.Config{Automatic: c.Mapping, MakeRoles: c.MakeRoles, Manual: entries}, subjects,
 		mapping.Instance{Prefix: c.Prefix, SystemAccount: target.Username, Roles: roles})
@@ -360,7 +369,11 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, err := l.engine(target, l.c.reach.opener(target))
+	open := l.c.reach.opener(target)
+	if err := l.applyViews(ctx, target, open, &desired{}); err != nil {
+		return err
+	}
+	engine, err := l.engine(target, open)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type Connection struct {
 	Prefix    string                  `json:"prefix,omitempty"`     // of the roles that we make, default portcullis_
 	MakeRoles bool                    `json:"make_roles,omitempty"` // login roles are made for people who have none
 	Mapping   *mapping.Automatic      `json:"mapping,omitempty"`    // how people find their accounts; absent: one by one only (connection_accounts)
+	Views     bool                    `json:"views,omitempty"`      // people who may see a part of a table get a view of it
 	Kinds     []connection.ObjectKind `json:"kinds,omitempty"`      // what is enforced on, default tables and partitioned tables
 	SyncEvery string                  `json:"sync_every,omitempty"` // crawls and checks for drift, 10s to 24h, default 5m
 	State     string                  `json:"state,omitempty"`      // enable (default), disable
@@ -224,7 +225,7 @@ func normalizeOwners(owners []Owner) error {
 
 const selectConnections = `
 SELECT c.id::text, c.name, c.provider, c.host, c.port, c.database, c.tls, c.ca, c.username, c.sealed_password IS NOT NULL, c.aws, c.mode, c.prefix, c.make_roles,
-       c.mapping, c.kinds, c.sync_every_ms, c.enforce, c.tags, c.owners, coalesce(c.system_id, ''), c.deleting
+       c.mapping, c.kinds, c.sync_every_ms, c.enforce, c.tags, c.owners, coalesce(c.system_id, ''), c.deleting, c.views
 FROM portcullis.connections c `
 
 func listConnections(ctx context.Context, q querier, key []string) ([]Connection, error) {
@@ -245,7 +246,7 @@ func scanConnection(r pgx.CollectableRow) (c Connection, err error) {
 	var every int64
 	var enforce bool
 	if err := r.Scan(&c.ID, &c.Name, &c.Provider, &c.Host, &c.Port, &c.Database, &c.TLS, &c.CA, &c.Username, &c.HasPassword, &c.AWS, &c.Mode, &c.Prefix, &c.MakeRoles,
-		&c.Mapping, &kinds, &every, &enforce, &c.Tags, &c.Owners, &c.systemID, &c.Deleting); err != nil {
+		&c.Mapping, &kinds, &every, &enforce, &c.Tags, &c.Owners, &c.systemID, &c.Deleting, &c.Views); err != nil {
 		return c, err
 	}
 	for _, k := range kinds {
@@ -291,16 +292,16 @@ func putConnection(ctx context.Context, c *change, v, old *Connection) error {
 		kinds = append(kinds, string(k))
 	}
 	_, err = c.Exec(ctx, `INSERT INTO portcullis.connections (id, name, provider, host, port, database, tls, ca, username, sealed_password, aws, mode, prefix, make_roles,
-			mapping, kinds, sync_every_ms, enforce, tags, owners, system_id, sync_wanted)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, nullif($21, ''), 1)
+			mapping, kinds, sync_every_ms, enforce, tags, owners, system_id, sync_wanted, views)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, nullif($21, ''), 1, $22)
 		ON CONFLICT (name) DO UPDATE SET provider = EXCLUDED.provider, host = EXCLUDED.host, port = EXCLUDED.port, database = EXCLUDED.database, tls = EXCLUDED.tls,
 			ca = EXCLUDED.ca, username = EXCLUDED.username, sealed_password = coalesce(EXCLUDED.sealed_password, portcullis.connections.sealed_password),
 			aws = EXCLUDED.aws, mode = EXCLUDED.mode, prefix = EXCLUDED.prefix, make_roles = EXCLUDED.make_roles, mapping = EXCLUDED.mapping, kinds = EXCLUDED.kinds,
-			sync_every_ms = EXCLUDED.sync_every_ms, enforce = EXCLUDED.enforce, tags = EXCLUDED.tags, owners = EXCLUDED.owners,
+			sync_every_ms = EXCLUDED.sync_every_ms, enforce = EXCLUDED.enforce, tags = EXCLUDED.tags, owners = EXCLUDED.owners, views = EXCLUDED.views,
 			system_id = coalesce(EXCLUDED.system_id, portcullis.connections.system_id),
 			objects_version = portcullis.connections.objects_version + 1`,
 		id, v.Name, v.Provider, v.Host, v.Port, v.Database, v.TLS, v.CA, v.Username, sealed, jsonOrNil(v.AWS), v.Mode, v.Prefix, v.MakeRoles,
-		jsonOrNil(v.Mapping), kinds, every.Milliseconds(), v.State == stateEnable, listOrEmpty(v.Tags), listOrEmpty(v.Owners), v.systemID)
+		jsonOrNil(v.Mapping), kinds, every.Milliseconds(), v.State == stateEnable, listOrEmpty(v.Tags), listOrEmpty(v.Owners), v.systemID, v.Views)
 	return sameInstanceTwice(v, err)
 }
 

@@ -48,6 +48,7 @@ type ConnectionStatus struct {
 	Overdue  []connection.Pending `json:"overdue,omitempty"` // revokes that are pending for too long
 	Lacking  []string             `json:"lacking,omitempty"` // tables that cannot be enforced, with the reason
 	Withheld []Withheld           `json:"withheld,omitempty"`
+	Views    []ViewStatus         `json:"views,omitempty"` // of tables of which people may see a part
 
 	Progress *crawl.Progress `json:"progress,omitempty"` // of a crawl that is under way
 	Holder   string          `json:"holder,omitempty"`   // the service that works on it

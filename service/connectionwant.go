@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -27,12 +28,15 @@ type wanting struct {
 	people     map[policy.PersonID]*policy.Person
 	roles      map[policy.PersonID]string // of those who are mapped
 	now        time.Time
+	viewKey    []byte // of hash masks, where the connection has views
 
 	shapes   map[string]*shape
 	sets     map[string]*connection.AccessSet
-	members  map[string]map[string]bool // by set
+	members  map[string]map[string]bool  // by set
+	without  map[string][]*policy.Person // by set: who may not see its tables as they are
 	withheld map[string]*Withheld
-	expires  time.Time // when the answer changes by itself; zero: never
+	partial  map[[16]byte]map[policy.PersonID]bool // who may see a part of which table
+	expires  time.Time                             // when the answer changes by itself; zero: never
 }
 
 // shape is what hides something of a table: tables with the same shape show
@@ -57,12 +61,14 @@ type Withheld struct {
 type desired struct {
 	want     connection.Want
 	withheld []Withheld
+	views    map[string][]views.Table // by database
 	expires  time.Time
 }
 
 // everything but who and what matters is filled in by the caller.
 func (w *wanting) compute(ctx context.Context, q querier, subscriptions map[[16]byte][]policy.Subscription) (desired, error) {
 	w.shapes, w.sets, w.members, w.withheld = map[string]*shape{}, map[string]*connection.AccessSet{}, map[string]map[string]bool{}, map[string]*Withheld{}
+	w.without = map[string][]*policy.Person{}
 	subscribing := w.subscribing()
 	for chunk := range slices.Chunk(w.tables.list, objectsAtOnce) {
 		full, err := allColumnsWhere(ctx, q, chunk, w.needsColumns)
@@ -73,7 +79,10 @@ func (w *wanting) compute(ctx context.Context, q querier, subscriptions map[[16]
 			w.table(&chunk[i], full[chunk[i].id], subscribing, subscriptions[chunk[i].id])
 		}
 	}
-	return w.result(), nil
+	d := w.result()
+	var err error
+	d.views, err = w.viewTables(ctx, q, w.viewKey, subscriptions)
+	return d, err
 }
 
 // subscriber is a subscription policy with the people it takes in.
@@ -270,10 +279,12 @@ func (w *wanting) add(id string, a connection.Access, t *nativeTable, sh *shape,
 				w.members[id][w.roles[p.PersonID]] = true
 			} else {
 				w.withhold(sh, p)
+				w.without[id] = append(w.without[id], p)
 			}
 		}
 	}
 	set.Tables = append(set.Tables, t.ref)
+	w.partially(t, w.without[id])
 	if h := w.withheld[sh.key]; h != nil {
 		h.table(fullName(w.connection.Name, t.ref.Database, t.ref.Schema, t.ref.Name))
 	}

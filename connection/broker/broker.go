@@ -91,6 +91,7 @@ func print(o Options, parts []string) string {
 		"{{account_name}}", literal(o.Target.Username),
 		"{{owner}}", identifier(o.Target.OwnerRole()),
 		"{{owner_name}}", literal(o.Target.OwnerRole()),
+		"{{views_name}}", literal(o.Target.ViewsOwner()),
 		"{{logins}}", fmt.Sprint(o.Target.MakeRoles),
 		"{{roles}}", fmt.Sprint(o.Roles),
 		"{{version}}", fmt.Sprint(Version),

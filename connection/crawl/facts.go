@@ -18,11 +18,12 @@ type facts struct {
 	name     string // of that role
 	broker   bool   // its list is there and may be read
 	closed   bool   // CONNECT cannot be granted, and not everybody has it
+	views    string // role that owns views, its schemas are not listed
 	mark     string // part of each digest: with other facts, what was read is stale
 }
 
 func readFacts(ctx context.Context, conn *pgx.Conn, t connection.Target) (facts, error) {
-	f := facts{mode: t.Mode}
+	f := facts{mode: t.Mode, views: t.ViewsOwner()}
 	var grantor *uint32
 	if err := conn.QueryRow(ctx, factsSQL, pgx.QueryExecModeExec, t.Mode == connection.ModeBroker, t.OwnerRole()).Scan(&f.database, &grantor, &f.broker); err != nil {
 		return f, err
@@ -50,5 +51,5 @@ func (f facts) sql(query string) string {
 			unlisted = unlistedSQL
 		}
 	}
-	return strings.ReplaceAll(query, "{{unlisted}}", unlisted)
+	return strings.NewReplacer("{{unlisted}}", unlisted, "{{views}}", "'"+strings.ReplaceAll(f.views, "'", "''")+"'").Replace(query)
 }

@@ -1,14 +1,16 @@
 package crawl
 
 // What is asked. $1 is the OID of the role that grants. {{unlisted}} is an
-// expression over pg_class c and pg_namespace n, see facts.sql.
+// expression over pg_class c and pg_namespace n, {{views}} the name of the role that owns views, see facts.go.
 
-// schemas leaves out PostgreSQL's own, temporary ones and the broker's.
+// schemas leaves out PostgreSQL's own, temporary ones, the broker's and those of
+// views that show a part of a table.
 const schemas = `
 	SELECT n.oid, n.nspname, n.nspowner,
 		(NOT (has_schema_privilege($1::oid, n.oid, 'USAGE WITH GRANT OPTION') OR has_schema_privilege('public', n.oid, 'USAGE'))) IS NOT FALSE AS closed
 	FROM pg_namespace n
-	WHERE NOT starts_with(n.nspname::text, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker')`
+	WHERE NOT starts_with(n.nspname::text, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker')
+		AND n.nspowner NOT IN (SELECT r.oid FROM pg_roles r WHERE r.rolname = {{views}})`
 
 // relations come with what the grants would lack, as bits: see lack.go. Privilege functions look
 // at the present, not at the snapshot, and answer NULL for what is gone since.

@@ -62,6 +62,11 @@ func Apply(ctx context.Context, conn *pgx.Conn, o Options, database string, tabl
 				made = append(made, *m)
 			}
 		}
+		if len(tables) == 0 {
+			if err := a.cleanUp(ctx, tx); err != nil {
+				return err
+			}
+		}
 		return o.Fence(ctx)
 	})
 	if err != nil {
@@ -82,7 +87,7 @@ func (a *applier) ready(ctx context.Context, conn *pgx.Conn, wanted bool) (bool,
 	err := conn.QueryRow(ctx, `SELECT coalesce(pg_has_role(r.oid, 'MEMBER'), false) AND NOT r.rolsuper AND NOT r.rolbypassrls AND NOT r.rolcanlogin AND NOT r.rolcreaterole,
 			has_database_privilege(r.oid, current_database(), 'CREATE'),
 			EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = 'portcullis_views' AND n.nspowner = r.oid)
-		FROM pg_roles r WHERE r.rolname = $1`, Owner(a.o.Target)).Scan(&acts, &creates, &stands)
+		FROM pg_roles r WHERE r.rolname = $1`, a.o.Target.ViewsOwner()).Scan(&acts, &creates, &stands)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
@@ -99,7 +104,7 @@ func (a *applier) prepare(ctx context.Context, tx pgx.Tx) error {
 		fmt.Sprintf("SET LOCAL lock_timeout = %d", timeout.Milliseconds()),
 		"SET LOCAL search_path = pg_catalog, pg_temp",
 		"SET LOCAL client_min_messages = warning",
-		"SET LOCAL ROLE " + quoteIdentifier(Owner(a.o.Target)),
+		"SET LOCAL ROLE " + quoteIdentifier(a.o.Target.ViewsOwner()),
 		storeSQL,
 	} {
 		if _, err := tx.Exec(ctx, sql); err != nil {
@@ -159,6 +164,30 @@ func (a *applier) takeAway(ctx context.Context, tx pgx.Tx, tables []Table) error
 	return nil
 }
 
+// cleanUp drops our schemas once nothing of ours is in them.
+func (a *applier) cleanUp(ctx context.Context, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `SELECT n.nspname::text FROM pg_namespace n WHERE n.nspowner = current_user::regrole AND starts_with(n.nspname, $1)
+		AND NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid)`, schemaPrefix)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := attempt(ctx, tx, "DROP SCHEMA "+quoteIdentifier(name)); err != nil {
+			return err
+		}
+	}
+	var left bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM portcullis_views.made)").Scan(&left); err != nil || left {
+		return err
+	}
+	_, err = attempt(ctx, tx, "DROP TABLE portcullis_views.person, portcullis_views.slot, portcullis_views.key, portcullis_views.made; DROP SCHEMA portcullis_views")
+	return err
+}
+
 // attempt runs a statement that may fail for the sake of others.
 func attempt(ctx context.Context, tx pgx.Tx, sql string) (ok bool, err error) {
 	inner, err := tx.Begin(ctx)
@@ -208,7 +237,7 @@ func (a *applier) readable(ctx context.Context, tx pgx.Tx, t Table) (reason, fix
 		t.Ref.OID, t.Ref.Name, t.Ref.Schema).Scan(&there, &may); err != nil {
 		return "", "", err
 	}
-	owner := quoteIdentifier(Owner(a.o.Target))
+	owner := quoteIdentifier(a.o.Target.ViewsOwner())
 	switch {
 	case !there:
 		return "the table is gone or has another name", "", nil
@@ -248,14 +277,8 @@ func (a *applier) define(ctx context.Context, tx pgx.Tx, t Table, v *view) (ref 
 	if err != nil || !ok {
 		return ref, "the view cannot be made: something of its name is there, or others built on it what its new columns do not fit", err
 	}
-	account := quoteIdentifier(a.o.Target.Username)
-	for _, sql := range []string{
-		"REVOKE ALL ON " + qualified + " FROM PUBLIC",
-		"GRANT SELECT ON " + qualified + " TO " + account + " WITH GRANT OPTION",
-	} {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return ref, "", err
-		}
+	if err := a.passOn(ctx, tx, "SELECT ON "+qualified); err != nil {
+		return ref, "", err
 	}
 	err = tx.QueryRow(ctx, `INSERT INTO portcullis_views.made (base, view, digest)
 		SELECT $1, c.oid, $2 || md5(pg_get_viewdef(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = $3 AND n.nspname = $4
@@ -277,8 +300,29 @@ func (a *applier) schema(ctx context.Context, tx pgx.Tx, schema string) (reason 
 			return "", err
 		}
 	}
-	_, err = tx.Exec(ctx, "GRANT USAGE ON SCHEMA "+quoteIdentifier(schema)+" TO "+quoteIdentifier(a.o.Target.Username)+" WITH GRANT OPTION")
-	return "", err
+	return "", a.passOn(ctx, tx, "USAGE ON SCHEMA "+quoteIdentifier(schema))
+}
+
+// passOn lets those who make our grants grant what belongs to the owner of views.
+func (a *applier) passOn(ctx context.Context, tx pgx.Tx, what string) error {
+	grantees := []string{a.o.Target.Username}
+	if a.o.Target.Mode == connection.ModeBroker {
+		var owner string
+		err := tx.QueryRow(ctx, `SELECT pg_get_userbyid(p.proowner) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+			WHERE n.nspname = $1 AND p.proname = 'tables'`, connection.BrokerSchema).Scan(&owner)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		if err == nil {
+			grantees = []string{owner}
+		}
+	}
+	for _, g := range grantees {
+		if _, err := tx.Exec(ctx, "GRANT "+what+" TO "+quoteIdentifier(g)+" WITH GRANT OPTION"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fill writes who sees which shape with which values, unless that stands

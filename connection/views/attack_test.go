@@ -253,3 +253,17 @@ func TestSettingsOfTheSessionChangeNoRow(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingOfOursIsLeft drops what was made once nothing is wanted.
+func TestNothingOfOursIsLeft(t *testing.T) {
+	b := guarded(t, 0)
+	b.apply(t)
+	var left []string
+	if err := b.root.QueryRow(t.Context(), "SELECT coalesce(array_agg(nspname::text), '{}') FROM pg_namespace WHERE nspowner = 'portcullis_views'::regrole").Scan(&left); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	b.apply(t, b.table)
+	if b.seen(t, "ana") == 0 {
+		t.Error("ana sees nothing once it is wanted again")
+	}
+}

@@ -6,14 +6,11 @@ import (
 	"portcullis.dev/portcullis/connection"
 )
 
-// Owner is the NOLOGIN role that owns the views.
-func Owner(t connection.Target) string { return t.Prefix + "views" }
-
 // Script is what a DBA runs, in every database that is to have views, so that
 // the system account may make them. The account then acts as a role that reads
 // the tables which have views; it says so.
 func Script(t connection.Target, database string) string {
-	r := strings.NewReplacer("{{owner}}", quoteIdentifier(Owner(t)), "{{owner_name}}", quoteLiteral(Owner(t)),
+	r := strings.NewReplacer("{{owner}}", quoteIdentifier(t.ViewsOwner()), "{{owner_name}}", quoteLiteral(t.ViewsOwner()),
 		"{{account}}", quoteIdentifier(t.Username), "{{database}}", quoteIdentifier(database))
 	return r.Replace(script)
 }

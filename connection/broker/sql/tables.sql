@@ -1,10 +1,12 @@
 -- Takes [{"do": "grant" | "revoke", "on": "table" | "schema" | "database", "oid": oid, "schema": name, "name": name,
 --   "privileges": [text, …], "role": name, "grantee": oid}, …].
 -- Revoking is not bound to the list: what the owner unlisted can be cleaned up.
+-- Schemas of the role that owns views of parts of tables count as listed.
 CREATE OR REPLACE FUNCTION portcullis_broker.tables(changes jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
 	prefix CONSTANT text := {{prefix}};
+	views CONSTANT oid := coalesce((SELECT r.oid FROM pg_roles r WHERE r.rolname = {{views_name}}), 0);
 	kinds CONSTANT "char"[] := ARRAY['r', 'p', 'v', 'm', 'f'];
 	c jsonb;
 	n integer := 0;
@@ -51,12 +53,12 @@ BEGIN
 		WHEN 'table' THEN
 			SELECT r.ctid INTO before_version FROM pg_class r JOIN pg_namespace s ON s.oid = r.relnamespace
 				WHERE r.oid = id AND r.relname = subject AND s.nspname = of_schema AND r.relkind = ANY (kinds)
-					AND (what = 'revoke' OR EXISTS (SELECT FROM portcullis_broker.listed l
+					AND (what = 'revoke' OR s.nspowner = views OR EXISTS (SELECT FROM portcullis_broker.listed l
 						WHERE l.schema_oid = s.oid AND l.schema_name = s.nspname
 							AND (l.relation_oid = 0 OR l.relation_oid = r.oid AND l.relation_name = r.relname)));
 		WHEN 'schema' THEN
 			SELECT s.ctid INTO before_version FROM pg_namespace s WHERE s.oid = id AND s.nspname = of_schema
-				AND (what = 'revoke' OR EXISTS (SELECT FROM portcullis_broker.listed l
+				AND (what = 'revoke' OR s.nspowner = views OR EXISTS (SELECT FROM portcullis_broker.listed l
 					WHERE l.schema_oid = s.oid AND l.schema_name = s.nspname));
 		ELSE
 			SELECT d.ctid INTO before_version FROM pg_database d WHERE d.oid = id AND d.datname = subject AND d.datname = current_database();

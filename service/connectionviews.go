@@ -1,0 +1,192 @@
+package service
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/views"
+	"portcullis.dev/portcullis/policy"
+)
+
+// ViewStatus is the view of a table through which people see a part of it.
+type ViewStatus struct {
+	Table  string   `json:"table"`
+	View   string   `json:"view,omitempty"` // schema.name in the same database, "" where there is none
+	People int      `json:"people"`         // who see their part through it
+	Reason []string `json:"reasons,omitempty"`
+	Fix    string   `json:"fix,omitempty"` // the statement that a DBA must run
+}
+
+// partial remembers that people may see a part of a table, where the connection has views.
+func (w *wanting) partially(t *nativeTable, people []*policy.Person) {
+	if !w.connection.Views {
+		return
+	}
+	if w.partial == nil {
+		w.partial = map[[16]byte]map[policy.PersonID]bool{}
+	}
+	if w.partial[t.id] == nil {
+		w.partial[t.id] = map[policy.PersonID]bool{}
+	}
+	for _, p := range people {
+		w.partial[t.id][p.PersonID] = true
+	}
+}
+
+// viewTables asks the evaluator what each of these people sees of their tables.
+func (w *wanting) viewTables(ctx context.Context, q querier, key []byte, subscriptions map[[16]byte][]policy.Subscription) (map[string][]views.Table, error) {
+	if len(w.partial) == 0 {
+		return nil, nil
+	}
+	var ids [][16]byte
+	for i := range w.tables.list {
+		if t := &w.tables.list[i]; w.partial[t.id] != nil {
+			ids = append(ids, t.id)
+		}
+	}
+	columns, err := allColumns(ctx, q, ids)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]views.Table{}
+	for i := range w.tables.list {
+		t := &w.tables.list[i]
+		if w.partial[t.id] == nil {
+			continue
+		}
+		ds := t.dataSource(w.connection.Name)
+		ds.Columns = columns[t.id]
+		mac := hmac.New(sha256.New, key)
+		_, _ = mac.Write(t.id[:]) // a hash takes everything
+		ds.HashKey = mac.Sum(nil)
+		table := views.Table{Ref: t.ref, HashKey: ds.HashKey}
+		for _, c := range ds.Columns {
+			table.Columns = append(table.Columns, c.Column)
+		}
+		for _, id := range sortedPeople(w.partial[t.id]) {
+			d := policy.Evaluate(policy.Question{Person: w.people[id], DataSource: ds, DataSourceID: ds.ID, Subscriptions: subscriptions[t.id], Policies: w.policies, Now: w.now})
+			if d.Allowed {
+				table.People = append(table.People, views.Person{Role: w.roles[id], Filter: d.Filter, Masks: d.Masks})
+			}
+		}
+		if len(table.People) > 0 {
+			out[t.ref.Database] = append(out[t.ref.Database], table)
+		}
+	}
+	return out, nil
+}
+
+func sortedPeople(set map[policy.PersonID]bool) []policy.PersonID {
+	list := make([]policy.PersonID, 0, len(set))
+	for id := range set {
+		list = append(list, id)
+	}
+	slices.SortFunc(list, comparePeople)
+	return list
+}
+
+// viewKey is the key that hash masks of a connection's views are derived from, made at first need.
+func (s *Store) viewKey(ctx context.Context, connectionID string) ([]byte, error) {
+	var sealed *string
+	if err := s.pool.QueryRow(ctx, "SELECT sealed_hash_key FROM portcullis.connections WHERE id = $1", connectionID).Scan(&sealed); err != nil {
+		return nil, err
+	}
+	if sealed == nil {
+		key := make([]byte, sha256.Size)
+		if _, err := rand.Read(key); err != nil {
+			return nil, err
+		}
+		text, err := s.key.Seal(key)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.pool.QueryRow(ctx, "UPDATE portcullis.connections SET sealed_hash_key = coalesce(sealed_hash_key, $2) WHERE id = $1 RETURNING sealed_hash_key", connectionID, text).Scan(&sealed); err != nil {
+			return nil, err
+		}
+	}
+	return s.key.Unseal(*sealed)
+}
+
+// applyViews makes the views equal to what is wanted and adds the sets of those
+// who may query them. Where they cannot be made, nobody sees anything and the
+// round goes on.
+func (l *connectionLoop) applyViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), d *desired) error {
+	databases, err := l.viewDatabases(ctx, d)
+	if err != nil {
+		return err
+	}
+	var status []ViewStatus
+	var failed error
+	for _, database := range databases {
+		made, refused, err := l.databaseViews(ctx, target, open, database, d.views[database])
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		for _, m := range made {
+			d.want.Sets = append(d.want.Sets, connection.AccessSet{
+				ID: fmt.Sprintf("view:%s:%d", database, m.Base.OID), Access: connection.Read, Tables: []connection.ObjectRef{m.View}, Members: m.Roles})
+			status = append(status, ViewStatus{Table: fullName(m.Base.Database, m.Base.Schema, m.Base.Name), View: fullName(m.View.Schema, m.View.Name), People: len(m.Roles)})
+		}
+		for _, r := range refused {
+			name := fullName(r.Table.Database, r.Table.Schema, r.Table.Name)
+			at := slices.IndexFunc(status, func(s ViewStatus) bool { return s.Table == name })
+			if at < 0 {
+				at = len(status)
+				status = append(status, ViewStatus{Table: name})
+			}
+			reason := r.Reason
+			if r.Role != "" {
+				reason = r.Role + ": " + reason
+			}
+			status[at].Reason = append(status[at].Reason, reason)
+			status[at].Fix = r.Fix
+		}
+	}
+	l.memory.status.Views = firstOf(status, maxListed)
+	return failed
+}
+
+// viewDatabases are those in which views are wanted or may stand from before.
+func (l *connectionLoop) viewDatabases(ctx context.Context, d *desired) ([]string, error) {
+	if !l.memory.row.connection.Views && len(l.memory.status.Views) == 0 {
+		return nil, nil
+	}
+	rows, err := l.c.store.pool.Query(ctx, "SELECT name FROM portcullis.connection_objects WHERE connection = $1 AND level = 'database' AND dropped IS NULL AND error IS NULL ORDER BY name", l.id)
+	if err != nil {
+		return nil, err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for name := range d.views {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+func (l *connectionLoop) databaseViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), database string, tables []views.Table) ([]views.Made, []views.Refusal, error) {
+	conn, err := open(ctx, database)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return views.Apply(ctx, conn, views.Options{Target: target, Fence: func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) }}, database, tables)
+}
+
+// viewsDigest tells whether two rounds want the same views.
+func viewsDigest(tables map[string][]views.Table) string {
+	h := sha256.New()
+	_ = json.NewEncoder(h).Encode(tables) // a hash takes everything
+	return string(h.Sum(nil))
+}
