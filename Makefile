@@ -18,7 +18,7 @@ tree_config = $(shell $(GO) run ./scripts/pgtree)
 # Packages with goroutines or none of C: also run under the race detector.
 raced := ./policy/... ./cache ./fdw ./node ./engine/run ./engine/mask ./internal/seal
 
-.PHONY: help deps build install run stop show test bench check-memory lint clean engine shim program tools
+.PHONY: help deps build install run stop show test bench majors check-memory lint clean engine shim program tools
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ test: build lint ## everything; ends with the summary of go test
 
 bench: build ## measure against a C loop, postgres_fdw and a direct connection
 	@ODBC_FDW_DIRS="$(ODBC_FDW_DIRS)" $(GO) run ./scripts/bench $(SECTIONS)
+
+majors: ## compile against PostgreSQL 17 and 18 and test there (root, debootstrap)
+	@scripts/majors.sh
 
 check-memory: build ## run the module under valgrind
 	@$(GO) run ./scripts/memcheck

@@ -38,6 +38,7 @@ var sections = []section{
 	{"forks", forks},
 	{"decisions", decisions},
 	{"sessions", sessions},
+	{"crawls", crawls},
 }
 
 func main() {
