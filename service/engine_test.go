@@ -280,3 +280,31 @@ func TestEngineKeepsTablesOfAdministrators(t *testing.T) {
 		t.Errorf("foreign tables %s, want %s", got, oid)
 	}
 }
+
+// A second foreign table that claims a data source is told, not followed.
+func TestEngineTellsOfTablesThatClaimTheSameDataSource(t *testing.T) {
+	f := startEngine(t)
+	f.must("POST", "/v1/sources", f.source(), nil)
+	var d DataSource
+	f.must("POST", "/v1/data_sources", DataSource{Name: "orders", Source: "shop", RemoteSchema: "shop", RemoteTable: "orders"}, &d)
+	f.eventually("in step", func() bool {
+		f.must("GET", "/v1/data_sources/orders", nil, &d)
+		return d.Synced
+	})
+	oid := f.text(f.conn, "SELECT 'immuta.orders'::regclass::oid::text")
+	f.exec(f.conn, "CREATE SCHEMA own; CREATE FOREIGN TABLE own.second (id bigint) SERVER shop OPTIONS (schema_name 'shop', table_name 'orders', data_source '"+d.ID+"')")
+	f.server.engine.Wake()
+	f.eventually("the refusal is told", func() bool {
+		f.must("GET", "/v1/data_sources/orders", nil, &d)
+		return strings.Contains(d.SyncError, `"own"."second"`) && strings.Contains(f.server.engine.State(), "claim")
+	})
+	if got := f.text(f.conn, "SELECT 'immuta.orders'::regclass::oid::text"); got != oid || len(d.Columns) != 4 {
+		t.Errorf("the table was made anew or learned from the other: %s, %+v", got, d.Columns)
+	}
+	f.exec(f.conn, "DROP FOREIGN TABLE own.second")
+	f.server.engine.Wake()
+	f.eventually("in step", func() bool {
+		f.must("GET", "/v1/data_sources/orders", nil, &d)
+		return d.Synced && f.server.engine.State() == "in step"
+	})
+}

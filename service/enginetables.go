@@ -28,11 +28,22 @@ type foreignTable struct {
 	remoteSchema string
 	remoteTable  string
 	ours         bool // made here, so it may be dropped here
+
+	others []string // further tables that claim the same data source
 }
 
 // fits tells whether the table is what the data source describes.
 func (t foreignTable) fits(d DataSource) bool {
 	return t.oid != 0 && t.server == d.Source && t.remoteSchema == d.RemoteSchema && t.remoteTable == d.RemoteTable && t.name == d.LocalName
+}
+
+// alone refuses a data source that several tables claim: which of them
+// describes it is an administrator's to say.
+func (t foreignTable) alone() error {
+	if t.others == nil {
+		return nil
+	}
+	return fmt.Errorf("the engine has further foreign tables that claim it, %s: drop them or their option data_source", strings.Join(t.others, ", "))
 }
 
 // syncedFrom is what the dictionary was last learned from.
@@ -71,7 +82,11 @@ func (e *Engine) syncTables(ctx context.Context, conn *pgx.Conn) error {
 		if !ok {
 			continue
 		}
-		if err := e.syncTable(ctx, conn, source, d, have[d.ID]); err != nil {
+		err := have[d.ID].alone()
+		if err == nil {
+			err = e.syncTable(ctx, conn, source, d, have[d.ID])
+		}
+		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("data source %q: %w", d.Name, err))
 			if _, err := e.store.pool.Exec(ctx, "UPDATE portcullis.data_sources SET sync_error = $2 WHERE id = $1", d.ID, err.Error()); err != nil {
 				return err
@@ -95,9 +110,10 @@ func prepareSchema(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// foreignTables finds the data sources of the engine by id.
+// foreignTables finds the data sources of the engine by id. Of several tables
+// that claim one, ours counts, else the oldest.
 func foreignTables(ctx context.Context, conn *pgx.Conn) (map[string]foreignTable, error) {
-	rows, err := conn.Query(ctx, selectForeignTables+"AND o.options ? 'data_source'", serverMark)
+	rows, err := conn.Query(ctx, selectForeignTables+"AND o.options ? 'data_source' ORDER BY 8 DESC, c.oid", serverMark)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +122,10 @@ func foreignTables(ctx context.Context, conn *pgx.Conn) (map[string]foreignTable
 		var id string
 		if err := scanForeignTable(r, &id, &t); err != nil {
 			return t, err
+		}
+		if first, claimed := tables[id]; claimed {
+			first.others = append(first.others, qualified(t))
+			t = first
 		}
 		tables[id] = t
 		return t, nil
