@@ -311,7 +311,7 @@ func (s *Server) setupScript(w http.ResponseWriter, r *http.Request, _ caller) e
 	if req.Removal {
 		write = setup.RemovalScript
 	}
-	script, err := write(setup.ScriptOptions{Target: v.target(), Databases: req.Databases, AcceptCreateRoleEscalation: req.AcceptCreateRoleEscalation})
+	script, err := write(setup.ScriptOptions{Target: v.target(), Databases: req.Databases, Views: v.Views, AcceptCreateRoleEscalation: req.AcceptCreateRoleEscalation})
 	if err != nil {
 		return instanceError("connection", err)
 	}

@@ -72,12 +72,30 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 			line("", "%s", p.Error)
 		}
 	}
+	for _, v := range st.Views {
+		switch {
+		case v.View == "":
+			line("no view", "%s: %s%s", v.Table, strings.Join(v.Reason, "; "), fixed(v.Fix))
+		default:
+			line("view", "%s of %s, for %d people", v.View, v.Table, v.People)
+			for _, why := range v.Reason {
+				line("no view", "%s: %s", v.Table, why)
+			}
+		}
+	}
 	for _, w := range st.Withheld {
 		line("withheld", "%d tables (%s) from %s, who may see a part only: %s", w.Count, some(w.Tables), some(w.People), strings.Join(w.Policies, ", "))
 	}
 	for _, l := range st.Lacking {
 		line("not enforceable", "%s", l)
 	}
+}
+
+func fixed(fix string) string {
+	if fix == "" {
+		return ""
+	}
+	return "; a DBA runs: " + fix
 }
 
 func blocker(p connection.Pending) string {

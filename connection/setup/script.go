@@ -7,6 +7,7 @@ import (
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/connection/queryaudit"
+	"portcullis.dev/portcullis/connection/views"
 )
 
 // Script is what a DBA pastes into psql to do what Register does. Running it
@@ -38,6 +39,12 @@ func Script(o ScriptOptions) (string, error) {
 			b.WriteString(fill("defaults", o, s.database))
 		}
 	}
+	for _, name := range o.databases() {
+		if o.Views {
+			b.WriteString("\n" + connectLine(name) + views.Script(t, name))
+		}
+	}
+	b.WriteString("RESET search_path;\n")
 	if t.Password == "" && t.AWS == nil { // last, since it reads what is pasted after it
 		fmt.Fprintf(&b, "\\echo 'The password of the system account, to be given to the service, too:'\n\\password %s\n", identifier(t.Username))
 	}
@@ -61,7 +68,7 @@ func RemovalScript(o ScriptOptions) (string, error) {
 		}
 		b.WriteString("\n" + connectLine(names[i]) + sql)
 	}
-	b.WriteString(begin + fill("remove_roles", o, "") + "COMMIT;\n")
+	b.WriteString(begin + fill("remove_roles", o, "") + "COMMIT;\nRESET search_path;\n")
 	return b.String(), nil
 }
 

@@ -71,6 +71,7 @@ type ScriptOptions struct {
 	Databases                  []string            // beside the target's own
 	Schemas                    map[string][]string // by database; no entry: all that are there
 	AcceptCreateRoleEscalation bool
+	Views                      bool // the account may make views of parts of tables
 }
 
 // Register makes the instance ready. Nothing is changed before every check

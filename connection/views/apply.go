@@ -41,7 +41,7 @@ func Apply(ctx context.Context, conn *pgx.Conn, o Options, database string, tabl
 	a := &applier{o: o, database: database}
 	if ready, err := a.ready(ctx, conn, len(tables) > 0); err != nil || !ready {
 		for _, t := range tables {
-			refused = append(refused, Refusal{Table: t.Ref, Reason: "views are not set up in this database", Fix: Script(o.Target, database)})
+			refused = append(refused, Refusal{Table: t.Ref, Reason: "views are not set up in this database", Fix: "what portcullis connection print-script --views prints"})
 		}
 		return nil, refused, err
 	}

@@ -2,7 +2,9 @@ package views
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -212,6 +214,18 @@ func (b *bench) canonical(tb testing.TB, rows [][]*string) []string {
 }
 
 const viewName = `"policy_Sales ""x""".orders`
+
+// TestMain draws fewer decisions than is usual, since they are tried on each
+// major version; -rapid.checks asks for more.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("25"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 func TestPeopleSeeWhatTheEvaluatorShows(t *testing.T) {
 	for _, major := range testenv.Majors() {
