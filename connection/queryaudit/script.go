@@ -43,7 +43,9 @@ GRANT EXECUTE ON FUNCTION portcullis_audit.files(), portcullis_audit.read(text, 
 COMMIT;
 `
 
-const removal = `DO $do$
+const removal = `BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
+DO $do$
 BEGIN
 	IF to_regprocedure('portcullis_audit.read(text, bigint, integer)') IS NOT NULL THEN
 		DROP FUNCTION portcullis_audit.files();
@@ -51,4 +53,5 @@ BEGIN
 		DROP SCHEMA portcullis_audit;
 	END IF;
 END $do$;
+COMMIT;
 `

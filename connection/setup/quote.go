@@ -68,8 +68,9 @@ func literal(s string) string {
 }
 
 // connectLine is psql's command, with a connection string since a plain name
-// that holds = would be taken for one.
+// that holds = would be taken for one. What follows runs as a superuser in a
+// database where others may have put functions and operators in the DBA's path.
 func connectLine(database string) string {
 	value := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database)
-	return `\connect -reuse-previous=on "dbname='` + strings.ReplaceAll(value, `"`, `""`) + `'"` + "\n"
+	return `\connect -reuse-previous=on "dbname='` + strings.ReplaceAll(value, `"`, `""`) + `'"` + "\nSET search_path = pg_catalog, pg_temp;\n"
 }

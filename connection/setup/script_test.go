@@ -151,3 +151,27 @@ func TestScriptOfOneSchemaAndItsRefusals(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What others put into the path of the DBA is not run by the scripts.
+func TestScriptsRunNobodysCode(t *testing.T) {
+	for _, mode := range []connection.Mode{connection.ModeBroker, connection.ModeGrantor} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, 14, mode)
+			trap := func(name, arguments, returns, value string) string {
+				return fmt.Sprintf(`CREATE FUNCTION public.%s(%s) RETURNS %s LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.trap VALUES (current_user); RETURN %s; END';`, name, arguments, returns, value)
+			}
+			w.sql("shop", `CREATE TABLE public.trap (who text); GRANT ALL ON public.trap TO PUBLIC; SET ROLE other;`+
+				trap("format", "text, name", "text", "$1")+trap("format", "text, regrole, regrole", "text", "$1")+trap("starts_with", "name, text", "boolean", "true")+
+				trap("equal", "oid, regnamespace", "boolean", "true")+`CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regnamespace, FUNCTION = public.equal);`+
+				trap("same", "name, text", "boolean", "true")+`CREATE OPERATOR public.= (LEFTARG = name, RIGHTARG = text, FUNCTION = public.same);`+
+				trap("quote_ident", "name", "text", "$1::text"))
+			o := w.options()
+			w.mustPsql(w.pg.User, w.pg.Password, w.script(Script, o))
+			w.mustPsql(w.pg.User, w.pg.Password, w.script(Script, o))
+			w.mustPsql(w.pg.User, w.pg.Password, w.script(RemovalScript, o))
+			if got := w.text("shop", "SELECT count(*)::text FROM public.trap"); got != "0" {
+				t.Errorf("functions of somebody else ran %s times as the superuser", got)
+			}
+		})
+	}
+}
