@@ -17,7 +17,6 @@ import (
 // its own: what signs here is Amazon's.
 type verifier struct {
 	secrets         map[string]string // by access key id
-	tokens          map[string]string // session token each key must come with, "" for none
 	region, service string
 	now             time.Time
 }

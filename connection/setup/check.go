@@ -85,9 +85,9 @@ func Check(ctx context.Context, d *dial.Dialer, t connection.Target, databases [
 }
 
 // accountSQL reads what the account is beside being the system account; $1 is
-// the owner's role.
+// the owner's role, $2 the one that owns views.
 const accountSQL = `SELECT r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolreplication,
-		ARRAY(SELECT g.rolname::text FROM pg_roles g WHERE g.oid <> r.oid AND g.rolname <> $1 AND NOT r.rolsuper AND pg_has_role(r.oid, g.oid, 'MEMBER')
+		ARRAY(SELECT g.rolname::text FROM pg_roles g WHERE g.oid <> r.oid AND g.rolname NOT IN ($1, $2) AND NOT r.rolsuper AND pg_has_role(r.oid, g.oid, 'MEMBER')
 			AND g.rolname NOT IN ('rds_iam', 'pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables')
 			AND NOT EXISTS (SELECT FROM pg_roles o WHERE o.rolname = $1 AND pg_has_role(o.oid, g.oid, 'MEMBER')) ORDER BY 1),
 		EXISTS (SELECT FROM pg_roles o WHERE o.rolname = $1 AND pg_has_role(r.oid, o.oid, 'MEMBER')),
@@ -97,7 +97,7 @@ const accountSQL = `SELECT r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolrep
 func (r *Report) account(ctx context.Context, conn *pgx.Conn, t connection.Target) error {
 	var super, bypass, createrole, replication, member, ownerMakes bool
 	var groups []string
-	if err := one(ctx, conn, accountSQL, []any{t.OwnerRole()}, &super, &bypass, &createrole, &replication, &groups, &member, &ownerMakes); err != nil {
+	if err := one(ctx, conn, accountSQL, []any{t.OwnerRole(), t.ViewsOwner()}, &super, &bypass, &createrole, &replication, &groups, &member, &ownerMakes); err != nil {
 		return fmt.Errorf("reading the account's attributes: %w", err)
 	}
 	warn := func(format string, args ...any) { r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...)) }

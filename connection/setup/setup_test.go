@@ -275,7 +275,7 @@ func refuseTwice(_ context.Context, s connection.Server) error {
 
 func TestTakenAccount(t *testing.T) {
 	w := newWorld(t, 15, connection.ModeBroker)
-	w.sql("postgres", `CREATE ROLE existing LOGIN PASSWORD 'known' BYPASSRLS CREATEROLE; GRANT pg_read_all_data TO existing; ALTER TABLE IF EXISTS x OWNER TO existing`)
+	w.sql("postgres", `CREATE ROLE existing LOGIN PASSWORD 'known' BYPASSRLS CREATEROLE; GRANT pg_read_all_data TO existing; CREATE ROLE portcullis_views; GRANT portcullis_views TO existing; ALTER TABLE IF EXISTS x OWNER TO existing`)
 	w.sql("shop", "CREATE TABLE private.own (a int); ALTER TABLE private.own OWNER TO existing")
 	r := w.request()
 	r.Target.Username, r.Target.Password = "existing", "known"
@@ -290,6 +290,9 @@ func TestTakenAccount(t *testing.T) {
 		if !strings.Contains(warnings, want) {
 			t.Errorf("no warning of %s in %s", want, warnings)
 		}
+	}
+	if strings.Contains(warnings, "portcullis_views") {
+		t.Errorf("warned of what the account needs: %s", warnings)
 	}
 	r.Target.Password, r.TakeAccount = "", true
 	res = w.register(r)
