@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,14 +18,18 @@ type crawlStore struct {
 	store      *Store
 	connection Connection
 	fence      int64
-	started    time.Time                    // by the store's clock
-	visited    map[uint32]map[uint32]string // database, schema: id of the schema's row
-	changed    bool                         // something that enforcement reads is another than before
+	visited    map[uint32][]visitedSchema // by database
+	changed    bool                       // something that enforcement reads is another than before
 }
 
-func newCrawlStore(ctx context.Context, s *Store, c Connection, fence int64) (*crawlStore, error) {
-	w := &crawlStore{store: s, connection: c, fence: fence, visited: map[uint32]map[uint32]string{}}
-	return w, s.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&w.started)
+// visitedSchema remembers which tables of a schema are there.
+type visitedSchema struct {
+	id   string // of its row
+	oids []int64
+}
+
+func newCrawlStore(s *Store, c Connection, fence int64) *crawlStore {
+	return &crawlStore{store: s, connection: c, fence: fence, visited: map[uint32][]visitedSchema{}}
 }
 
 // transaction runs f while the lease is ours, and keeps it so until the end.
@@ -73,10 +76,11 @@ func (w *crawlStore) visit(ctx context.Context, db connection.Database, schema c
 		if err != nil {
 			return err
 		}
-		if w.visited[db.OID] == nil {
-			w.visited[db.OID] = map[uint32]string{}
+		oids := make([]int64, 0, len(schema.Objects))
+		for _, o := range schema.Objects {
+			oids = append(oids, int64(o.OID))
 		}
-		w.visited[db.OID][schema.OID] = id
+		w.visited[db.OID] = append(w.visited[db.OID], visitedSchema{id, oids})
 		w.changed = true
 		if err := followColumns(ctx, tx, id, schema.Objects); err != nil {
 			return err
@@ -86,7 +90,7 @@ func (w *crawlStore) visit(ctx context.Context, db connection.Database, schema c
 				return err
 			}
 		}
-		return w.inherit(ctx, tx)
+		return w.inherit(ctx, tx, "o.parent = $2 OR o.id IN ($2, $3)", id, database)
 	})
 }
 
@@ -132,14 +136,16 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO portcullis.connection_objects (id, connection, parent, level, oid, name, full_name, kind, remote_owner, comment, labels, columns, not_enforceable, fix)
-		SELECT gen_random_uuid(), $1, $2, 'table', r.oid, r.name, r.full_name, r.kind, r.remote_owner, r.comment, r.labels, r.columns, r.not_enforceable, r.fix
+	_, err = tx.Exec(ctx, `INSERT INTO portcullis.connection_objects AS o (id, connection, parent, level, oid, name, full_name, kind, remote_owner, comment, labels, columns, not_enforceable, fix)
+		SELECT gen_random_uuid(), $1, $2::uuid, 'table', r.oid, r.name, r.full_name, r.kind, r.remote_owner, r.comment, r.labels, r.columns, r.not_enforceable, r.fix
 		FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, name text, full_name text, kind text, remote_owner text, comment text, labels text[], columns jsonb,
 			not_enforceable text, fix text)
 		ON CONFLICT (connection, coalesce(parent, connection), oid) WHERE dropped IS NULL
 			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, kind = EXCLUDED.kind, remote_owner = EXCLUDED.remote_owner,
 				comment = EXCLUDED.comment, labels = EXCLUDED.labels, columns = EXCLUDED.columns,
-				not_enforceable = EXCLUDED.not_enforceable, fix = EXCLUDED.fix, last_seen = now()`, w.connection.ID, schema, body)
+				not_enforceable = EXCLUDED.not_enforceable, fix = EXCLUDED.fix, last_seen = now()
+			WHERE (o.name, o.full_name, o.kind, o.remote_owner, o.comment, o.labels, o.columns, o.not_enforceable, o.fix) IS DISTINCT FROM
+				(EXCLUDED.name, EXCLUDED.full_name, EXCLUDED.kind, EXCLUDED.remote_owner, EXCLUDED.comment, EXCLUDED.labels, EXCLUDED.columns, EXCLUDED.not_enforceable, EXCLUDED.fix)`, w.connection.ID, schema, body)
 	return err
 }
 
@@ -207,21 +213,24 @@ func renamedTags(before, after []connection.Column, tags map[string][]string) ma
 // inherit gives objects that now have a name what was said of that name: the
 // settings that waited for it, else those of the object that had it before. A
 // table that is made anew each night would otherwise lose its tags, and with
-// them its masks. Access by individual subscription is not inherited.
-func (w *crawlStore) inherit(ctx context.Context, tx pgx.Tx) error {
+// them its masks. Access by individual subscription is not inherited. which
+// narrows the objects o that this transaction wrote down, for the indexes' sake.
+func (w *crawlStore) inherit(ctx context.Context, tx pgx.Tx, which string, args ...any) error {
+	args = append([]any{w.connection.ID}, args...)
 	if _, err := tx.Exec(ctx, `WITH taken AS (
 			UPDATE portcullis.connection_objects o SET enforce = w.enforce, tags = w.tags, owners = w.owners, column_tags = w.column_tags
-			FROM portcullis.connection_waiting w WHERE w.connection = $1 AND o.connection = $1 AND o.full_name = w.full_name AND o.dropped IS NULL AND o.last_seen = now()
+			FROM portcullis.connection_waiting w
+			WHERE w.connection = $1 AND o.connection = $1 AND o.full_name = w.full_name AND o.dropped IS NULL AND o.last_seen = now() AND (`+which+`)
 			RETURNING o.full_name)
-		DELETE FROM portcullis.connection_waiting w USING taken t WHERE w.connection = $1 AND w.full_name = t.full_name`, w.connection.ID); err != nil {
+		DELETE FROM portcullis.connection_waiting w USING taken t WHERE w.connection = $1 AND w.full_name = t.full_name`, args...); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET enforce = p.enforce, tags = p.tags, owners = p.owners, column_tags = p.column_tags
-		FROM (SELECT DISTINCT ON (n.id) n.id, b.enforce, b.tags, b.owners, b.column_tags FROM portcullis.connection_objects n
-				JOIN portcullis.connection_objects b ON b.connection = n.connection AND b.level = n.level AND b.full_name = n.full_name AND b.id <> n.id
-			WHERE n.connection = $1 AND n.last_seen = now() AND n.dropped IS NULL AND n.enforce IS NULL AND n.tags = '{}' AND n.column_tags = '{}'
-			ORDER BY n.id, b.dropped DESC NULLS FIRST) p
-		WHERE o.id = p.id`, w.connection.ID)
+	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects n SET enforce = p.enforce, tags = p.tags, owners = p.owners, column_tags = p.column_tags
+		FROM (SELECT DISTINCT ON (o.id) o.id, b.enforce, b.tags, b.owners, b.column_tags FROM portcullis.connection_objects o
+				JOIN portcullis.connection_objects b ON b.connection = o.connection AND b.level = o.level AND b.full_name = o.full_name AND b.id <> o.id
+			WHERE o.connection = $1 AND o.last_seen = now() AND o.dropped IS NULL AND o.enforce IS NULL AND o.tags = '{}' AND o.column_tags = '{}' AND (`+which+`)
+			ORDER BY o.id, b.dropped DESC NULLS FIRST) p
+		WHERE n.id = p.id`, args...)
 	return err
 }
 
@@ -271,12 +280,12 @@ func (w *crawlStore) finishDatabase(ctx context.Context, tx pgx.Tx, db connectio
 	if err := w.drop(ctx, tx, "level = 'schema' AND parent = $1 AND oid <> ALL ($2::bigint[])", id, schemas); err != nil {
 		return err
 	}
-	for _, row := range w.visited[db.OID] {
-		if err := w.drop(ctx, tx, "level = 'table' AND parent = $1 AND last_seen < $2", row, w.started); err != nil {
+	for _, v := range w.visited[db.OID] {
+		if err := w.drop(ctx, tx, "level = 'table' AND parent = $1 AND oid <> ALL ($2::bigint[])", v.id, v.oids); err != nil {
 			return err
 		}
 	}
-	return w.inherit(ctx, tx)
+	return w.inherit(ctx, tx, "o.parent = $2 OR o.id = $2", id)
 }
 
 // rename makes the names of tables in a schema anew from the schema's.

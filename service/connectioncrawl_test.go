@@ -140,10 +140,7 @@ func TestWritingNeedsTheLease(t *testing.T) {
 	if err != nil || fence <= old {
 		t.Fatalf("fence %d after %d, %v", fence, old, err)
 	}
-	w, err := newCrawlStore(t.Context(), f.store, s.c, old)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := newCrawlStore(f.store, s.c, old)
 	if err := w.visit(t.Context(), database(1, "app"), schema(10, "public")); err != errLease {
 		t.Errorf("a crawl was written under a lost lease: %v", err)
 	}

@@ -270,10 +270,7 @@ func (l *connectionLoop) crawl(ctx context.Context, target connection.Target, op
 		return err
 	}
 	m.status.Server = &server
-	w, err := newCrawlStore(ctx, l.c.store, m.row.connection, l.fence)
-	if err != nil {
-		return err
-	}
+	w := newCrawlStore(l.c.store, m.row.connection, l.fence)
 	since, err := w.digests(ctx)
 	if err != nil {
 		return err

@@ -61,10 +61,7 @@ func (s *seen) crawl(t *testing.T, databases ...connection.Database) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := newCrawlStore(t.Context(), s.f.store, s.c, fence)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := newCrawlStore(s.f.store, s.c, fence)
 	for _, db := range databases {
 		for _, schema := range db.Schemas {
 			if schema.Objects == nil {
