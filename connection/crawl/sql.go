@@ -16,7 +16,7 @@ const schemas = `
 // at the present, not at the snapshot, and answer NULL for what is gone since.
 const relations = `
 	SELECT c.oid, n.oid AS schema, c.relname, c.relkind, pg_get_userbyid(c.relowner) AS owner,
-		CASE WHEN c.relispartition THEN coalesce((SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = c.oid LIMIT 1), 0) ELSE 0 END::oid AS partition_of,
+		coalesce(i.inhparent, 0)::oid AS partition_of,
 		(has_table_privilege($1::oid, c.oid, 'SELECT WITH GRANT OPTION') IS NOT TRUE)::int
 		+ (has_table_privilege($1::oid, c.oid, 'INSERT WITH GRANT OPTION') IS NOT TRUE)::int * 2
 		+ (has_table_privilege($1::oid, c.oid, 'UPDATE WITH GRANT OPTION') IS NOT TRUE)::int * 4
@@ -24,7 +24,7 @@ const relations = `
 		+ (has_table_privilege($1::oid, c.oid, 'TRUNCATE WITH GRANT OPTION') IS NOT TRUE)::int * 16
 		+ n.closed::int * 32
 		+ ({{unlisted}})::int * 64 AS lack
-	FROM pg_class c JOIN schemas n ON n.oid = c.relnamespace
+	FROM pg_class c JOIN schemas n ON n.oid = c.relnamespace LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND c.relispartition
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
 // digestsSQL answers with each schema, how many objects it has, and a sum of
