@@ -45,6 +45,7 @@ type executor struct {
 	applied  int
 	drift    int
 	failures []failure
+	left     []change // memberships of people that were revoked
 }
 
 // run makes the changes of a database in order. A statement that fails is left
@@ -133,6 +134,9 @@ func (x *executor) transaction(ctx context.Context, database string, list []chan
 			for _, c := range list {
 				if c.drift {
 					x.drift++
+				}
+				if c.action == leaveRole && !x.o.Target.Ours(c.member) {
+					x.left = append(x.left, c)
 				}
 			}
 			return -1, nil

@@ -73,8 +73,8 @@ func (e *Engine) Round(ctx context.Context, want connection.Want) (connection.Re
 	if err != nil {
 		return connection.Report{}, err
 	}
-	if len(before.plan.changes()) == 0 && len(before.plan.announce) == 0 && len(before.plan.forget) == 0 {
-		return e.report(ctx, before, nil)
+	if before.plan.empty() {
+		return e.report(ctx, s, before, nil)
 	}
 	x, err := e.apply(ctx, s, before)
 	if err != nil {
@@ -84,7 +84,7 @@ func (e *Engine) Round(ctx context.Context, want connection.Want) (connection.Re
 	if err != nil {
 		return connection.Report{}, err
 	}
-	return e.report(ctx, after, x)
+	return e.report(ctx, s, after, x)
 }
 
 // DryRun returns, as a script, what Round would run now.

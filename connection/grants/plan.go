@@ -33,6 +33,15 @@ type refusal struct {
 	err  *connection.Error
 }
 
+// empty reports whether there is nothing to do, in the ledger either.
+func (p *plan) empty() bool {
+	n := len(p.roles) + len(p.joins) + len(p.drops) + len(p.announce) + len(p.forget)
+	for _, list := range p.tables {
+		n += len(list)
+	}
+	return n == 0
+}
+
 func (p *plan) changes() []change {
 	out := slices.Clone(p.roles)
 	for _, name := range slices.Sorted(maps.Keys(p.tables)) {
@@ -86,15 +95,15 @@ func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]Mad
 	return p.plan
 }
 
-// rolesAs is who makes and joins roles: the broker's owner role, the same in
-// grantor mode from PostgreSQL 16 on, so that accounts can be rotated, else the
-// account itself.
+// rolesAs is who makes and joins roles: the owner role, which the broker's
+// function acts as and of which the account is a member in grantor mode, so that
+// accounts can be rotated; without one the account itself.
 func (p *planner) rolesAs() uint32 {
 	owner := p.cat.roles[p.cat.ownerRole]
 	if p.target.Mode == connection.ModeBroker {
 		return p.cat.ownerRole
 	}
-	if owner != nil && p.cat.version >= 160000 && owner.createRole && slices.Contains(p.cat.identities(p.cat.account), owner.oid) {
+	if owner != nil && owner.createRole && slices.Contains(p.cat.identities(p.cat.account), owner.oid) {
 		return owner.oid
 	}
 	return p.cat.account

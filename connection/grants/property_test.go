@@ -14,22 +14,20 @@ import (
 	"portcullis.dev/portcullis/connection/grants"
 )
 
-// TestEffective makes random policies, people and grants of others, kills the
+// effective makes random policies, people and grants of others, kills the
 // engine now and then, and compares what real sessions can do, under every role
 // that they can become, with what the engine says and the policies give.
-func TestEffective(t *testing.T) {
-	everyWorld(t, func(t *testing.T, w *world) {
-		db := "random_" + string(w.target.Mode)
-		w.sql("postgres", "CREATE DATABASE %s", db)
-		n := 0
-		fewer(t)
-		rapid.Check(t, func(rt *rapid.T) {
-			n++
-			r := &random{world: w, rt: rt, db: db, n: n}
-			defer r.clean()
-			r.build()
-			r.act()
-		})
+func effective(t *testing.T, w *world) {
+	db := "random_" + string(w.target.Mode)
+	w.sql("postgres", "CREATE DATABASE %s", db)
+	n := 0
+	fewer(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		n++
+		r := &random{world: w, rt: rt, db: db, n: n}
+		defer r.clean()
+		r.build()
+		r.act()
 	})
 }
 

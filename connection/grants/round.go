@@ -167,7 +167,7 @@ func (x *executor) failed(c change) bool {
 
 // report tells how the instance stands, by its catalogs alone: what of the plan
 // is left is pending, whatever came of the statements.
-func (e *Engine) report(ctx context.Context, v *view, x *executor) (connection.Report, error) {
+func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) (connection.Report, error) {
 	var r connection.Report
 	failures := map[string]*failure{}
 	if x != nil {
@@ -185,6 +185,11 @@ func (e *Engine) report(ctx context.Context, v *view, x *executor) (connection.R
 	for _, err := range v.broken {
 		r.Pending = append(r.Pending, connection.Pending{Statement: "-- " + err.Message, Since: e.since("-- " + err.Message), Error: err})
 	}
+	open, err := e.lingering(ctx, s, v, x)
+	if err != nil {
+		return r, err
+	}
+	r.Pending = append(r.Pending, open...)
 	e.o.Pending = r.Pending
 	for _, reason := range slices.Sorted(maps.Keys(v.plan.lacking)) {
 		r.Lacking = append(r.Lacking, lackingText(reason, v.plan.lacking[reason]))

@@ -37,6 +37,17 @@ type evaluator struct {
 	usage    []map[uint32][]uint32 // schemas that a role has USAGE of, by database
 	pair     func(database int, role string, table int32, actual, should bits)
 	out      standing
+
+	should, actual []bits // of judge, used again
+}
+
+func cleared(buffer *[]bits, n int) []bits {
+	if cap(*buffer) < n {
+		*buffer = make([]bits, n)
+	}
+	out := (*buffer)[:n]
+	clear(out)
+	return out
 }
 
 // evaluate compares for every account and table. pair, if given, hears of each.
@@ -157,14 +168,14 @@ func (e *evaluator) key(c *crowd, oid uint32) string {
 // judge compares what a crowd reaches in a database with what it should.
 func (e *evaluator) judge(at int, c *crowd) {
 	d := e.want.databases[at]
-	should := make([]bits, len(d.tables))
+	should := cleared(&e.should, len(d.tables))
 	for _, s := range c.sets {
 		for _, t := range e.want.sets[s].tables[at] {
 			should[t] |= e.want.sets[s].bits
 		}
 	}
 	here := e.connects(d, c)
-	actual := make([]bits, len(d.classes))
+	actual := cleared(&e.actual, len(d.classes))
 	var everywhere bits
 	usable := map[uint32]bool{}
 	if here {

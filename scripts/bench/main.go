@@ -39,6 +39,7 @@ var sections = []section{
 	{"decisions", decisions},
 	{"sessions", sessions},
 	{"crawls", crawls},
+	{"grants", granting},
 }
 
 func main() {
