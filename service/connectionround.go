@@ -11,7 +11,6 @@ import (
 	"portcullis.dev/portcullis/connection/crawl"
 	"portcullis.dev/portcullis/connection/grants"
 	"portcullis.dev/portcullis/connection/mapping"
-	"portcullis.dev/portcullis/policy"
 )
 
 // roundMemory is what a loop remembers between rounds while it holds the lease.
@@ -210,7 +209,7 @@ func (s *Store) desired(ctx context.Context, tx pgx.Tx, snap *snapshot, c Connec
 	if tables, err = loadNativeTables(ctx, tx, c.ID, had); err != nil {
 		return d, accounts, tables, err
 	}
-	people, err := listPeople(ctx, tx, nil)
+	people, emails, err := everybody(ctx, tx)
 	if err != nil {
 		return d, accounts, tables, err
 	}
@@ -222,38 +221,15 @@ func (s *Store) desired(ctx context.Context, tx pgx.Tx, snap *snapshot, c Connec
 	if err != nil {
 		return d, accounts, tables, err
 	}
-	subjects := make([]policy.Person, 0, len(people))
-	for i := range people {
-		subjects = append(subjects, *people[i].subject())
-	}
 	var key []byte
 	if c.Views {
 		if key, err = s.viewKey(ctx, c.ID); err != nil {
 			return d, accounts, tables, err
 		}
 	}
-	w := &wanting{connection: c, viewKey: key, tables: tables, policies: snap.policies, people: map[policy.PersonID]*policy.Person{}, roles: map[policy.PersonID]string{}, now: now}
-	var problems []mapping.Problem
-	accounts.Accounts, problems = mapping.Resolve(mapping.Config{Automatic: c.Mapping, MakeRoles: c.MakeRoles, Manual: entries}, subjects,
-		mapping.Instance{Prefix: c.Prefix, SystemAccount: target.Username, Roles: roles})
-	for _, p := range problems {
-		if p.Warning {
-			accounts.Warnings = append(accounts.Warnings, p)
-		} else {
-			accounts.Unmapped = append(accounts.Unmapped, p)
-		}
-	}
-	byText := map[string]*policy.Person{}
-	for i := range subjects {
-		p := &subjects[i]
-		w.people[p.PersonID] = p
-		byText[p.IAMID+"/"+p.UserID] = p
-	}
-	for _, a := range accounts.Accounts {
-		if p := byText[a.Person]; p != nil && p.Status == policy.StatusActive {
-			w.roles[p.PersonID] = a.Role
-		}
-	}
+	accounts.resolve(c, withEmails(people, emails), entries, mapping.Instance{Prefix: c.Prefix, SystemAccount: target.Username, Roles: roles})
+	w := &wanting{connection: c, viewKey: key, tables: tables, policies: snap.policies, now: now}
+	w.mapPeople(people, accounts.Accounts)
 	d, err = w.compute(ctx, tx, subscriptions)
 	d.want.Accounts = accounts.Accounts
 	return d, accounts, tables, err
