@@ -142,7 +142,9 @@ func (x *executor) transaction(ctx context.Context, database string, list []chan
 			return -1, nil
 		}
 	}
-	if _, broken := conn.Exec(context.WithoutCancel(ctx), "ROLLBACK"); broken != nil {
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestIdle)
+	defer cancel()
+	if _, broken := conn.Exec(ending, "ROLLBACK"); broken != nil {
 		x.sessions.drop(database)
 	}
 	return at, err

@@ -31,7 +31,7 @@ func (x *executor) watch(ctx context.Context, database string, blocker *string) 
 		if err != nil {
 			return // it is only for the report
 		}
-		defer conn.Close(context.WithoutCancel(ctx))
+		defer end(conn)
 		tick := time.NewTicker(x.o.LockTimeout / 8)
 		defer tick.Stop()
 		for {

@@ -69,6 +69,7 @@ type planner struct {
 	have   map[string]*role  // wanted roles that are there
 	mine   map[uint32]string // roles that hold grants and are there, wanted or not
 	grants []change          // of the database at hand
+	told   map[string]bool   // roles that cannot be members, and were said so
 }
 
 // compare works out the difference; nothing but its arguments decides.
@@ -76,7 +77,7 @@ func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]Mad
 	p := &planner{
 		plan: &plan{version: cat.version, mode: t.Mode, tables: map[string][]change{}, lacking: map[string][]string{},
 			settled: map[string]string{}, touched: map[string]int{}},
-		cat: cat, want: w, ledger: ledger, target: t, roles: map[string]*desiredRole{}, have: map[string]*role{}, mine: map[uint32]string{},
+		cat: cat, want: w, ledger: ledger, target: t, roles: map[string]*desiredRole{}, have: map[string]*role{}, mine: map[uint32]string{}, told: map[string]bool{},
 	}
 	p.asRole = p.rolesAs()
 	p.desireRoles()
@@ -165,11 +166,20 @@ func (p *planner) eligible(members []string) []string {
 	var out []string
 	for _, name := range members {
 		r := p.cat.names[name]
+		why := ""
 		switch {
-		case p.target.Ours(name) || r == nil && !p.mayMake(name):
-		case r != nil && (r.super || !r.login || r.oid == p.cat.account):
-		default:
+		case p.target.Ours(name) || r != nil && r.oid == p.cat.account:
+			why = "it is not a person's"
+		case r == nil && !p.mayMake(name):
+			why = "there is no such role, and it may not be made"
+		case r != nil && !r.login:
+			why = "it cannot log in"
+		case r == nil || !r.super:
 			out = append(out, name)
+		}
+		if why != "" && !p.told[name] {
+			p.told[name] = true
+			p.lacking[why] = append(p.lacking[why], "role "+quoteIdentifier(name))
 		}
 	}
 	return out

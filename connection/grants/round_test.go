@@ -1,6 +1,7 @@
 package grants_test
 
 import (
+	"strings"
 	"testing"
 
 	"portcullis.dev/portcullis/connection"
@@ -52,6 +53,11 @@ func life(t *testing.T, w *world) {
 	w.must(bob, shop, false, write, `SELECT * FROM "s""1".v`)
 	w.must(bob, other, false, elsewhere)
 	w.must(eve, shop, true, read)
+
+	want.Sets[0].Members = append(want.Sets[0].Members, "nobody")
+	if r := w.round(want); len(r.Lacking) != 1 || !strings.Contains(r.Lacking[0], `role "nobody": there is no such role`) {
+		t.Errorf("%+v", r.Lacking)
+	}
 
 	made, err := w.ledger.Roles(t.Context())
 	if err != nil {

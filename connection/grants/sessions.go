@@ -36,7 +36,7 @@ func (s *sessions) drop(database string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.open[database]; c != nil {
-		_ = c.Close(context.Background())
+		end(c)
 		delete(s.open, database)
 	}
 }
@@ -45,7 +45,15 @@ func (s *sessions) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.open {
-		_ = c.Close(context.Background())
+		end(c)
 	}
 	s.open = nil
+}
+
+// end closes a session, whatever became of who needed it, and waits no longer
+// than our transactions may idle.
+func end(c *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), longestIdle)
+	defer cancel()
+	_ = c.Close(ctx)
 }
