@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include "../odbc/block.h"
 
-#define PC_ABI 4				/* bumped with every change of this file or of block.h */
+#define PC_ABI 5				/* bumped with every change of this file or of block.h */
 
 /* Results of calls. */
 #define PC_OK		0			/* done, reply filled */
@@ -189,6 +189,26 @@ typedef struct pc_decision
 	uint64_t	limit_key;		/* names person and source */
 	pc_error	denial;			/* filled where not allowed; the shim's message names the table */
 } pc_decision;
+
+/*
+ * Where every answer is cached, PC_OK and a complete ticket.  Else PC_END,
+ * and keys is filled, unless NULL, with n + 1 keys of 32 bytes: of each
+ * decision, and of the question as a whole.  A key is the SHA-256 of
+ * everything that the decision depends on, the epoch of the session included.
+ */
+extern int32_t pc_decide_cached(const pc_session *session, const char *const *data_sources, int32_t n,
+								uint64_t *ticket, uint8_t *keys, pc_error *err);
+
+/* Puts into the cache, for max_age_ms, what pc_decide_encoded gave another session. PC_END: it is of no use. */
+extern int32_t pc_decide_offer(const pc_session *session, const char *data_source,
+							   const char *bytes, int32_t length, int64_t max_age_ms);
+
+/*
+ * The cached decision for other sessions; *bytes is freed by pc_free.  It may
+ * be kept for max_age_ms from when it was asked for.  PC_END: there is none.
+ */
+extern int32_t pc_decide_encoded(const pc_session *session, const char *data_source,
+								 char **bytes, int32_t *length, int64_t *max_age_ms);
 
 /*
  * Decides all tables of a statement in one call.  The ticket is complete at

@@ -7,10 +7,67 @@ package main
 import "C"
 
 import (
+	"time"
 	"unsafe"
 
 	"portcullis.dev/portcullis/engine/run"
 )
+
+//export pcgo_decide_cached
+func pcgo_decide_cached(s *C.pc_session, dataSources **C.char, n C.int32_t, ticket *C.uint64_t, keys *C.uint8_t, err *C.pc_error) C.int32_t {
+	return guard(err, func() (C.int32_t, error) {
+		e, failure := started()
+		if failure != nil {
+			return 0, failure
+		}
+		who, names := session(s), texts(dataSources, n)
+		id, complete, failure := e.DecideCached(who, names)
+		if failure != nil {
+			return 0, failure
+		}
+		if complete {
+			*ticket = C.uint64_t(id)
+			return C.PC_OK, nil
+		}
+		if keys != nil {
+			room := unsafe.Slice((*byte)(keys), (int(n)+1)*run.KeySize)
+			for i, key := range run.DecisionKeys(who, names) {
+				copy(room[i*run.KeySize:], key[:])
+			}
+		}
+		return C.PC_END, nil
+	})
+}
+
+//export pcgo_decide_offer
+func pcgo_decide_offer(s *C.pc_session, dataSource, bytes *C.char, length C.int32_t, maxAgeMS C.int64_t) C.int32_t {
+	return guard(nil, func() (C.int32_t, error) {
+		e, failure := started()
+		if failure != nil {
+			return 0, failure
+		}
+		if !e.DecideOffer(session(s), C.GoString(dataSource), C.GoBytes(unsafe.Pointer(bytes), C.int(length)), time.Duration(maxAgeMS)*time.Millisecond) {
+			return C.PC_END, nil
+		}
+		return C.PC_OK, nil
+	})
+}
+
+//export pcgo_decide_encoded
+func pcgo_decide_encoded(s *C.pc_session, dataSource *C.char, bytes **C.char, length *C.int32_t, maxAgeMS *C.int64_t) C.int32_t {
+	return guard(nil, func() (C.int32_t, error) {
+		e, failure := started()
+		if failure != nil {
+			return 0, failure
+		}
+		encoded, maxAge := e.DecideEncoded(session(s), C.GoString(dataSource))
+		if encoded == nil {
+			return C.PC_END, nil
+		}
+		*bytes, *length, *maxAgeMS = (*C.char)(C.CBytes(encoded)), C.int32_t(len(encoded)), C.int64_t(maxAge.Milliseconds())
+		return C.PC_OK, nil
+	})
+}
 
 //export pcgo_decide
 func pcgo_decide(s *C.pc_session, dataSources **C.char, n C.int32_t, ticket *C.uint64_t, err *C.pc_error) C.int32_t {

@@ -93,6 +93,25 @@ pc_push_reply_free(pc_push_reply *reply)
 }
 
 int32_t
+pc_decide_cached(const pc_session *session, const char *const *data_sources, int32_t n, uint64_t *ticket,
+				 uint8_t *keys, pc_error *err)
+{
+	return pcgo_decide_cached((pc_session *) session, (char **) data_sources, n, ticket, keys, err);
+}
+
+int32_t
+pc_decide_offer(const pc_session *session, const char *data_source, const char *bytes, int32_t length, int64_t max_age_ms)
+{
+	return pcgo_decide_offer((pc_session *) session, (char *) data_source, (char *) bytes, length, max_age_ms);
+}
+
+int32_t
+pc_decide_encoded(const pc_session *session, const char *data_source, char **bytes, int32_t *length, int64_t *max_age_ms)
+{
+	return pcgo_decide_encoded((pc_session *) session, (char *) data_source, bytes, length, max_age_ms);
+}
+
+int32_t
 pc_decide(const pc_session *session, const char *const *data_sources, int32_t n, uint64_t *ticket, pc_error *err)
 {
 	return pcgo_decide((pc_session *) session, (char **) data_sources, n, ticket, err);

@@ -7,7 +7,6 @@
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/wait_event.h"
 
 #include "govern.h"
 #include "loader.h"
@@ -16,41 +15,6 @@
 
 /* A running statement asks again so often; what the library has cached it answers at once. */
 #define RECHECK_MS 1000
-
-/* One call for all tables; on return out[] is filled and the denials are the library's. */
-static void
-ask(const pc_session *session, pc_frame *frame, pc_decision *out)
-{
-	pc_error	err = {0};
-	uint64_t	ticket = 0;
-	volatile bool live = true;
-
-	if (PC_CALL(decide, session, (const char *const *) frame->sources, frame->n, &ticket, &err) != PC_OK)
-		pc_throw(&err);
-	PG_TRY();
-	{
-		for (;;)
-		{
-			int32		rc = PC_CALL(decide_result, ticket, out, frame->n, &err);
-
-			if (rc != PC_WAIT)
-				live = false;
-			if (rc == PC_OK)
-				break;
-			if (rc != PC_WAIT)
-				pc_throw(&err);
-			(void) pc_wait_progress(-1, PG_WAIT_EXTENSION);
-		}
-	}
-	PG_CATCH();
-	{
-		if (live && pc_engine_loaded())
-			PC_CALL_VOID(ticket_cancel, ticket);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	pg_atomic_fetch_add_u64(&pc_shm->decisions, 1);
-}
 
 /* Takes the denials out of the decisions; answers the first one's index, -1: there is none. */
 static int
@@ -142,7 +106,7 @@ decide(pc_frame *frame)
 	refuse_unregistered(frame);
 	pc_refuse_storing(frame->query);
 	stamp(frame, &frame->session);
-	ask(&frame->session, frame, frame->decisions);
+	pc_decide_together(&frame->session, frame, frame->decisions);
 	denied = first_denial(frame->decisions, frame->n, &denial);
 	if (denied >= 0)
 		refuse_denied(frame->relids[denied], &denial);
@@ -212,7 +176,7 @@ decide_again(pc_frame *frame)
 
 	pc_session_check_role();
 	pc_session_fill(&session);
-	ask(&session, frame, now);
+	pc_decide_together(&session, frame, now);
 	same = same_answers(frame, now);
 	if (first_denial(now, frame->n, &denial) >= 0)
 		PC_CALL_VOID(error_free, &denial);

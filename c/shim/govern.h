@@ -74,6 +74,9 @@ extern void pc_record_completion(pc_frame *frame);	/* never raises */
 extern void pc_decide_frame(pc_frame *frame);
 extern void pc_check_frame(pc_frame *frame);	/* do its decisions still hold? */
 
+/* sharing.c: one decision a table, from this session, the node or the service; denials in out[] are the library's */
+extern void pc_decide_together(const pc_session *session, pc_frame *frame, pc_decision *out);
+
 /* running.c */
 extern void pc_running_enter(pc_frame *frame);	/* raises 53300 where a limit is reached */
 extern void pc_running_leave(pc_frame *frame);	/* never raises */

@@ -20,6 +20,9 @@
 	X(validate_options) \
 	X(push) \
 	X(push_reply_free) \
+	X(decide_cached) \
+	X(decide_offer) \
+	X(decide_encoded) \
 	X(decide) \
 	X(decide_result) \
 	X(too_many) \

@@ -30,6 +30,7 @@ int			pc_guc_login_timeout_ms = 2000;
 int			pc_guc_lease_ms = 5000;
 int			pc_guc_go_max_procs = 2;
 int			pc_guc_memory_limit_kb = 64 * 1024;
+int			pc_guc_decision_cache_kb = 4096;
 int			pc_guc_audit_ring_kb = 1024;
 int			pc_guc_audit_spool_mb = 1024;
 int			pc_guc_audit_quota_mb = 64;
@@ -104,6 +105,10 @@ define_node_settings(void)
 							   "Without a slash it is looked for beside the module, then on PATH.",
 							   &pc_guc_node_binary, "portcullis",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("portcullis.decision_cache",
+							"Shared memory for decisions that all sessions share; 0: each session asks for itself.",
+							NULL, &pc_guc_decision_cache_kb, 4096, 0, 1024 * 1024,
+							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("portcullis.login_check_timeout",
 							"Longest wait for the login check of an account.",
 							NULL, &pc_guc_login_timeout_ms, 2000, 10, 60000,

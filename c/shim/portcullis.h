@@ -36,6 +36,7 @@ extern char *pc_guc_impersonation_iamid;	/* immuta.impersonation_iamid */
 extern char *pc_guc_impersonation_userid;	/* immuta.impersonation_userid */
 extern char *pc_guc_node_binary;	/* portcullis.node_binary: SIGHUP, superuser only; default portcullis = beside
 									 * the module (pkglibdir), else on PATH */
+extern int	pc_guc_decision_cache_kb;	/* portcullis.decision_cache */
 extern int	pc_guc_audit_ring_kb;	/* portcullis.audit_ring: postmaster, default 1024, 64 .. 1048576, GUC_UNIT_KB */
 extern int	pc_guc_audit_spool_mb;	/* portcullis.audit_spool_limit: SIGHUP, default 1024, 16 .., GUC_UNIT_MB */
 extern int	pc_guc_audit_quota_mb;	/* portcullis.audit_quota: unshipped records of one role, SIGHUP, default 64,

@@ -34,7 +34,9 @@ request_shmem(void)
 	RequestAddinShmemSpace(hash_estimate_size(PC_ACCOUNTS_MAX, sizeof(pc_account)));
 	RequestAddinShmemSpace((Size) pc_guc_audit_ring_kb * 1024);
 	RequestAddinShmemSpace(hash_estimate_size(PC_RUNNING_MAX, sizeof(pc_running)));
-	RequestNamedLWLockTranche("portcullis", 3);
+	if (pc_store_size() > 0)
+		RequestAddinShmemSpace(pc_store_size() + 2 * sysconf(_SC_PAGESIZE));
+	RequestNamedLWLockTranche("portcullis", 4);
 }
 
 static void
@@ -51,6 +53,10 @@ init_shared(void)
 	pc_shm->lock = &locks[0].lock;
 	pc_shm->ring_lock = &locks[1].lock;
 	pc_shm->running_lock = &locks[2].lock;
+	pc_shm->decision_lock = &locks[3].lock;
+	ConditionVariableInit(&pc_shm->flights_landed);
+	pg_atomic_init_u64(&pc_shm->decisions_asked, 0);
+	pg_atomic_init_u64(&pc_shm->decisions_shared, 0);
 	ConditionVariableInit(&pc_shm->accounts_changed);
 	pg_atomic_init_u64(&pc_shm->decisions, 0);
 	pg_atomic_init_u64(&pc_shm->denials, 0);
@@ -71,22 +77,35 @@ init_shared(void)
 		pg_atomic_init_u64(&pc_shm->quota[i], 0);
 }
 
-/* The secrets stand on pages of their own; children inherit the advice. */
-static void
-place_secrets(void)
+/* Secrets stand on pages of their own; children inherit the advice. */
+static char *
+place_undumped(const char *name, Size wanted, bool *found)
 {
 	Size		page = sysconf(_SC_PAGESIZE);
-	Size		size = TYPEALIGN(page, sizeof(pc_secrets));
-	bool		found;
-	char	   *area = ShmemInitStruct("portcullis secrets", size + page, &found);
+	Size		size = TYPEALIGN(page, wanted);
+	char	   *area = (char *) TYPEALIGN(page, ShmemInitStruct(name, size + page, found));
 
-	pc_shm_secrets = (pc_secrets *) TYPEALIGN(page, area);
-	if (!found)
-		memset(pc_shm_secrets, 0, sizeof(pc_secrets));
-	if (!IsUnderPostmaster && madvise(pc_shm_secrets, size, MADV_DONTDUMP) != 0)
+	if (!IsUnderPostmaster && madvise(area, size, MADV_DONTDUMP) != 0)
 		ereport(LOG,
 				(errmsg("portcullis could not keep its secrets out of core dumps: %m"),
 				 errhint("With huge pages this is not possible: switch core dumps off.")));
+	return area;
+}
+
+static void
+place_secrets(void)
+{
+	bool		found;
+
+	pc_shm_secrets = (pc_secrets *) place_undumped("portcullis secrets", sizeof(pc_secrets), &found);
+	if (!found)
+		memset(pc_shm_secrets, 0, sizeof(pc_secrets));
+	if (pc_store_size() > 0)
+	{
+		char	   *area = place_undumped("portcullis decisions", pc_store_size(), &found);
+
+		pc_store_place(area, !found);
+	}
 }
 
 static void

@@ -14,6 +14,8 @@
 #include "storage/lwlock.h"
 #include "utils/hsearch.h"
 
+#include "decisionstore.h"
+
 #define PC_URL_MAX			1024
 #define PC_API_KEY_MAX		8192	/* sealed */
 #define PC_NODE_MAX			256
@@ -25,6 +27,7 @@
 #define PC_STATUS_KEY_MAX	64
 #define PC_STATUS_VALUE_MAX	512
 #define PC_RUNNING_MAX		8192	/* pairs of person and source with statements that are counted */
+#define PC_FLIGHTS			128		/* questions to the service that others may wait for */
 #define PC_QUOTA_SLOTS		4096	/* roles sharing a slot share a quota */
 
 /* What is known of the configuration. */
@@ -121,6 +124,12 @@ typedef struct pc_shared
 	pg_atomic_uint64 quota[PC_QUOTA_SLOTS]; /* unshipped bytes by role */
 
 	LWLock	   *running_lock;	/* guards pc_shm_running */
+
+	LWLock	   *decision_lock;	/* guards the store of decisions and the flights */
+	pc_flight	flights[PC_FLIGHTS];
+	ConditionVariable flights_landed;
+	pg_atomic_uint64 decisions_asked;	/* of the service */
+	pg_atomic_uint64 decisions_shared;	/* by other sessions, all of a statement */
 } pc_shared;
 
 extern pc_shared *pc_shm;		/* NULL unless preloaded */

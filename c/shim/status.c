@@ -102,8 +102,11 @@ put_policy(ReturnSetInfo *rsinfo)
 	put_number(rsinfo, "policy.version", pg_atomic_read_u64(&pc_shm->policy_version));
 	put_number(rsinfo, "policy.lease_ms", lease_end > now ? lease_end - now : 0);
 	put_number(rsinfo, "cache.flushes", pg_atomic_read_u64(&pc_shm->flushes));
+	put_number(rsinfo, "cache.decisions", pc_store_count());
 	put_number(rsinfo, "cache.accounts", hash_get_num_entries(pc_shm_accounts));
 	put_number(rsinfo, "count.decisions", pg_atomic_read_u64(&pc_shm->decisions));
+	put_number(rsinfo, "count.decisions_asked", pg_atomic_read_u64(&pc_shm->decisions_asked));
+	put_number(rsinfo, "count.decisions_shared", pg_atomic_read_u64(&pc_shm->decisions_shared));
 	put_number(rsinfo, "count.denials", pg_atomic_read_u64(&pc_shm->denials));
 	put_number(rsinfo, "count.login_checks", pg_atomic_read_u64(&pc_shm->login_checks));
 	put_number(rsinfo, "count.logins_refused", pg_atomic_read_u64(&pc_shm->logins_refused));

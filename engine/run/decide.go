@@ -74,19 +74,8 @@ func newDecisions(caFile string) (*decisions, error) {
 // every answer is cached. Without a lease nothing is decided: the service may
 // have revoked what is cached.
 func (e *Engine) Decide(session *Session, dataSources []string) (uint64, error) {
-	if session.Lease <= 0 {
-		return 0, &Error{
-			State:   stateSystem,
-			Message: "the policy service has not been heard for too long",
-			Detail:  "A node that is cut off from the policy service starts no statement over governed tables.",
-			Hint:    "Try again; if it stays, an administrator looks at immutasys.status().",
-		}
-	}
-	if err := session.reachable(); err != nil {
+	if err := decidable(session, dataSources); err != nil {
 		return 0, err
-	}
-	if len(dataSources) > heldDecisions/4 {
-		return 0, &Error{State: "54000", Message: fmt.Sprintf("the statement names more than %d governed tables", heldDecisions/4)}
 	}
 	who := session.identity()
 	if answers, complete := e.decisions.cached(who, dataSources); complete {
@@ -96,6 +85,25 @@ func (e *Engine) Decide(session *Session, dataSources []string) (uint64, error) 
 	return e.start("decision", func(ctx context.Context) (any, error) {
 		return e.decisions.ask(ctx, e.ctx, &kept, who, dataSources)
 	}), nil
+}
+
+// decidable refuses what is not decided, cached or not.
+func decidable(session *Session, dataSources []string) error {
+	if session.Lease <= 0 {
+		return &Error{
+			State:   stateSystem,
+			Message: "the policy service has not been heard for too long",
+			Detail:  "A node that is cut off from the policy service starts no statement over governed tables.",
+			Hint:    "Try again; if it stays, an administrator looks at immutasys.status().",
+		}
+	}
+	if err := session.reachable(); err != nil {
+		return err
+	}
+	if len(dataSources) > heldDecisions/4 {
+		return &Error{State: "54000", Message: fmt.Sprintf("the statement names more than %d governed tables", heldDecisions/4)}
+	}
+	return nil
 }
 
 // DecideResult returns the answers in the order asked; done is false while the service is asked.

@@ -43,6 +43,23 @@ func readDecisions(answer []byte, asked []string) ([]policy.Decision, error) {
 	return body.Decisions, nil
 }
 
+// readDecision reads one decision, as readDecisions does.
+func readDecision(encoded []byte, asked string) (*policy.Decision, error) {
+	var d policy.Decision
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&d); err != nil {
+		return nil, unreadable(err.Error())
+	}
+	if d.DataSource != asked {
+		return nil, unreadable("a shared decision is for another data source")
+	}
+	if err := check(&d); err != nil {
+		return nil, unreadable(err.Error())
+	}
+	return &d, nil
+}
+
 // check refuses what the library could not carry out to the letter.
 func check(d *policy.Decision) error {
 	if !d.Allowed {
