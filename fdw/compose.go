@@ -43,6 +43,10 @@ type Statement struct {
 	Filter        *policy.Predicate
 	FilterColumns map[string]int
 
+	// Readable is the column of Columns that says 0 where a value of a row that
+	// Filter lets through cannot be read, -1: all can.
+	Readable int
+
 	// Told is how many columns follow Columns in the result, for their
 	// description only; Checks are what the description must say.
 	Told   int
@@ -58,7 +62,7 @@ type Statement struct {
 // Without a decision every condition must go; with one, all of them are also
 // evaluated above the scan, and those that may not go are left out.
 func Compose(d Dialect, r ScanRequest) (*Statement, error) {
-	c := &composer{d: d, r: r, s: &Statement{FilterColumns: map[string]int{}}}
+	c := &composer{d: d, r: r, s: &Statement{FilterColumns: map[string]int{}, Readable: -1}}
 	if err := c.admit(); err != nil {
 		return nil, err
 	}
@@ -66,6 +70,9 @@ func Compose(d Dialect, r ScanRequest) (*Statement, error) {
 		return nil, err
 	}
 	if err := c.filter(); err != nil {
+		return nil, err
+	}
+	if err := c.unreadable(); err != nil {
 		return nil, err
 	}
 	if err := c.conditions(); err != nil {
@@ -288,6 +295,36 @@ func (c *composer) readableOnly() error {
 		c.rowFilter = append(c.rowFilter, fragment{sql: sql})
 	})
 	return failed
+}
+
+// unreadable keeps the source from failing on rows that only the engine can
+// hide: values that are none of their column's type are fetched as NULL, with a
+// column that says so.
+func (c *composer) unreadable() error {
+	p, ok := c.d.(partial)
+	if !ok || c.s.Filter == nil {
+		return nil
+	}
+	var conditions []string
+	for i, out := range c.s.Outputs {
+		if out.Selected < 0 || out.Mask != nil {
+			continue
+		}
+		readable, err := p.Readable(c.r.Table.ByAttnum(c.r.Wanted[i]))
+		if err != nil {
+			return err
+		}
+		s := &c.s.Columns[out.Selected]
+		s.Select = "CASE WHEN " + readable + " THEN " + s.Select + " END"
+		conditions = append(conditions, "("+readable+")")
+	}
+	if len(conditions) == 0 {
+		return nil
+	}
+	c.s.Readable = len(c.s.Columns)
+	c.s.Columns = append(c.s.Columns, Selected{
+		Transfer: Transfer{Select: "CASE WHEN " + strings.Join(conditions, " AND ") + " THEN 1 ELSE 0 END", Kind: KindInt64}, Type: "integer"})
+	return nil
 }
 
 func (c *composer) filterFragment(p *policy.Predicate) (fragment, error) {

@@ -1,6 +1,7 @@
 package mask
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -29,6 +30,7 @@ type Transform struct {
 	filter  policy.Filter
 	get     policy.Getter
 	reads   []reader
+	require int // column that is 0 where a value cannot be read, -1: none
 
 	src      *block
 	row      int
@@ -47,7 +49,7 @@ type shown struct {
 // New makes the transformation of a scan; filter is nil where the source has
 // filtered or nothing is to be filtered.
 func New(columns []Column, filter policy.Filter, filterColumns []FilterColumn) *Transform {
-	t := &Transform{columns: columns, filter: filter, shown: make([]shown, len(columns))}
+	t := &Transform{columns: columns, filter: filter, require: -1, shown: make([]shown, len(columns))}
 	for _, c := range columns {
 		t.readers = append(t.readers, newReader(c.Source, c.Type))
 	}
@@ -57,6 +59,13 @@ func New(columns []Column, filter policy.Filter, filterColumns []FilterColumn) *
 	t.get = func(i int) ([]byte, bool) { return t.reads[i].text(t.src, t.row) }
 	return t
 }
+
+// ErrUnreadable says that a visible row holds a value that cannot be read.
+var ErrUnreadable = errors.New("a value is none of its column's type")
+
+// Require makes a visible row an error where an integer column of the fetched
+// block is 0; in hidden rows it tells nothing.
+func (t *Transform) Require(column int) { t.require = column }
 
 // Idle tells whether blocks with this many columns pass as they are.
 func (t *Transform) Idle(fetched int) bool {
@@ -82,6 +91,9 @@ func (t *Transform) Apply(source unsafe.Pointer, region *Region) (result unsafe.
 		}
 	}
 	t.choose()
+	if err := t.readable(); err != nil {
+		return nil, 0, err
+	}
 	for i := range t.columns {
 		if t.columns[i].Masker == nil || t.columns[i].Source < 0 {
 			continue
@@ -110,6 +122,22 @@ func (t *Transform) choose() {
 			t.selected = append(t.selected, int32(t.row))
 		}
 	}
+}
+
+func (t *Transform) readable() error {
+	if t.require < 0 {
+		return nil
+	}
+	if t.require >= int(t.src.ncols) {
+		return fmt.Errorf("column %d is required of %d", t.require, t.src.ncols)
+	}
+	c := &t.src.columns()[t.require]
+	for _, row := range t.selected {
+		if c.kind != kindInt64 || c.isNull(int(row)) || *(*int64)(c.at(int(row))) == 0 {
+			return ErrUnreadable
+		}
+	}
+	return nil
 }
 
 // show computes what column i shows in the selected rows.

@@ -58,6 +58,9 @@ func (s *Scan) veil() error {
 		return err
 	}
 	transform := mask.New(columns, filter, reads)
+	if s.statement.Readable >= 0 {
+		transform.Require(s.statement.Readable)
+	}
 	if !transform.Idle(len(s.statement.Columns)) {
 		s.transform = transform
 	}

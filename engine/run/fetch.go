@@ -273,6 +273,9 @@ func (f *fetch) show(block *odbc.Block) (ready, error) {
 	shown, rows, err := s.transform.Apply(block.C(), region)
 	if err != nil {
 		region.Free()
+		if errors.Is(err, mask.ErrUnreadable) {
+			return ready{}, &Error{State: "22000", Message: "server \"" + s.source.ServerName + "\" holds a value that is none of its column's type"}
+		}
 		return ready{}, &Error{State: stateInternal, Message: "could not apply the policy to rows of server \"" + s.source.ServerName + "\""}
 	}
 	return ready{block: shown, rows: rows, bytes: mask.Size(shown), source: block, region: region}, nil

@@ -265,8 +265,8 @@ func texts(rows Rows) (out []string) {
 
 // governed gives a session whose decisions are d, and the id of its decision.
 func governed(t *testing.T, e *Engine, s *Source, d policy.Decision) (*Session, uint64) {
-	d.Unmanaged = s.ServerName == "lite" // people has other types there than the foreign table
 	t.Helper()
+	d.Unmanaged = s.ServerName == "lite" // people has other types there than the foreign table
 	d.DataSource, d.Allowed, d.Source, d.RemoteTable, d.MaxAgeMS = dsOne, true, s.ServerName, "people", 60000
 	if s.ServerName == "pg" {
 		d.RemoteSchema = "public"
