@@ -173,6 +173,8 @@ pc_iterate_scan(ForeignScanState *node)
 		if (!next_block(scan))
 			return slot;
 	}
+	if (scan->grant.frame != NULL)
+		pc_govern_row(scan->grant.frame);
 	pc_reader_row(scan->reader, scan->block, scan->next_row++, slot);
 	return slot;
 }

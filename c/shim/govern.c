@@ -246,6 +246,13 @@ pc_govern_block(struct pc_frame *frame)
 }
 
 void
+pc_govern_row(struct pc_frame *frame)
+{
+	if (unlikely(frame->governed && pc_epoch() != frame->epoch))
+		pc_check_frame(frame);
+}
+
+void
 pc_govern_scan_ended(struct pc_frame *frame, const pc_scan_stats *stats)
 {
 	if (frame == NULL)

@@ -107,6 +107,9 @@ extern void pc_govern_scan_begun(struct pc_frame *frame, uint64_t scan);
  */
 extern void pc_govern_block(struct pc_frame *frame);
 
+/* Called for each row: what a block still holds ends with a revoke too. */
+extern void pc_govern_row(struct pc_frame *frame);
+
 /* Called by EndForeignScan with what the scan brought. */
 extern void pc_govern_scan_ended(struct pc_frame *frame, const pc_scan_stats *stats);
 
