@@ -48,10 +48,11 @@ func (e *Engine) DecideCached(session *Session, dataSources []string) (ticket ui
 }
 
 // DecideEncoded is a cached decision as DecideOffer of another session takes it, nil:
-// there is none. It may be kept for maxAge from when it was asked for.
+// there is none. It may be kept for maxAge from when it was asked for. Refusals
+// are not shared: who asks again after a grant need not wait for the epoch.
 func (e *Engine) DecideEncoded(session *Session, dataSource string) (encoded []byte, maxAge time.Duration) {
 	h, ok := e.decisions.cache.Get(decisionKey{session.identity(), dataSource})
-	if !ok {
+	if !ok || !h.decision.Allowed {
 		return nil, 0
 	}
 	encoded, err := json.Marshal(h.decision)

@@ -81,6 +81,19 @@ func TestDecisionsGoFromSessionToSession(t *testing.T) {
 	}
 }
 
+func TestRefusalsAreNotShared(t *testing.T) {
+	s, _ := answering(t, func(decisionsRequest) (int, any) {
+		return http.StatusOK, map[string]any{"version": 7, "decisions": []policy.Decision{{DataSource: dsOne, Reason: "no", MaxAgeMS: 60000, Version: 7}}}
+	})
+	e := newTestEngine(t, nil)
+	if answers, err := decideAll(t, e, s, dsOne); err != nil || answers[0].Allowed {
+		t.Fatalf("%+v, %v", answers, err)
+	}
+	if encoded, _ := e.DecideEncoded(s, dsOne); encoded != nil {
+		t.Errorf("%s", encoded)
+	}
+}
+
 func TestOffersAreReadAsCarefullyAsAnswers(t *testing.T) {
 	s, _ := answering(t, decisionsOf)
 	e := newTestEngine(t, nil)
