@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -20,52 +21,58 @@ func (w *world) register(r Request) Result {
 	return res
 }
 
-func TestBrokerMode(t *testing.T) {
-	everyMajor(t, connection.ModeBroker, func(w *world) {
-		before := w.state()
-		r := w.request()
-		r.DryRun = true
-		dry := w.register(r)
-		if w.state() != before {
-			w.Fatal("a dry run changed the instance")
-		}
-		r.DryRun = false
-		res := w.register(r)
-		if slices.Sort(res.Databases); !slices.Equal(res.Databases, []string{oddDB, "postgres", "shop"}) {
-			w.Errorf("databases %q", res.Databases)
-		}
-		if len(dry.Statements) != 4 || len(res.Statements) != 4 {
-			w.Errorf("%d and %d statements", len(dry.Statements), len(res.Statements))
-		}
-		if len(res.Target.Password) < 20 || len(res.Missing) > 0 || len(res.Warnings) > 0 || len(res.DefaultPrivileges) > 0 {
-			w.Errorf("a superuser's broker lacks something: %+v", res)
-		}
-		// The account may call the broker and read nothing.
-		conn := w.connect(account, res.Target.Password, "shop")
-		if _, err := conn.Exec(w.Context(), `SELECT * FROM private.t`); err == nil {
-			w.Error("the system account reads data")
-		}
-		if got := w.text("postgres", "SELECT concat(rolcreaterole, rolsuper, rolbypassrls) FROM pg_roles WHERE rolname = $1", account); got != "fff" {
-			w.Errorf("createrole, superuser, bypassrls: %s", got)
-		}
-		if got := w.text("shop", "SELECT string_agg(schema_name, ',' ORDER BY schema_name) FROM portcullis_broker.listed"); got != `private,public,sa"les,theirs` {
-			w.Errorf("listed %s", got)
-		}
-		if !strings.HasPrefix(w.text("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = $1", account), "SCRAM-SHA-256$4096:") {
-			w.Error("no SCRAM verifier")
-		}
-		w.noSecrets(res)
-		// Again: nothing but what was asked changes.
-		again := r
-		again.Target.Password = res.Target.Password
-		state := w.state()
-		if res := w.register(again); res.Target.Password != again.Target.Password {
-			w.Error("the password that was given is not the one of the result")
-		}
-		if w.state() != state {
-			w.Error("registering again changed the instance")
-		}
+// Both modes, beside each other as connections of their own.
+func TestModesOnEveryVersion(t *testing.T) {
+	everyMajor(t, func(w *world) {
+		w.brokerMode()
+		w.as(connection.ModeGrantor, "gate_", "grantor's account").grantorMode()
 	})
+}
+
+func (w *world) brokerMode() {
+	before := w.state()
+	r := w.request()
+	r.DryRun = true
+	dry := w.register(r)
+	if w.state() != before {
+		w.Fatal("a dry run changed the instance")
+	}
+	r.DryRun = false
+	res := w.register(r)
+	if slices.Sort(res.Databases); !slices.Equal(res.Databases, []string{oddDB, "postgres", "shop"}) {
+		w.Errorf("databases %q", res.Databases)
+	}
+	if len(dry.Statements) != 4 || len(res.Statements) != 4 {
+		w.Errorf("%d and %d statements", len(dry.Statements), len(res.Statements))
+	}
+	if len(res.Target.Password) < 20 || len(res.Missing) > 0 || len(res.Warnings) > 0 || len(res.DefaultPrivileges) > 0 {
+		w.Errorf("a superuser's broker lacks something: %+v", res)
+	}
+	// The account may call the broker and read nothing.
+	conn := w.connect(account, res.Target.Password, "shop")
+	if _, err := conn.Exec(w.Context(), `SELECT * FROM private.t`); err == nil {
+		w.Error("the system account reads data")
+	}
+	if got := w.text("postgres", "SELECT concat(rolcreaterole, rolsuper, rolbypassrls) FROM pg_roles WHERE rolname = $1", account); got != "fff" {
+		w.Errorf("createrole, superuser, bypassrls: %s", got)
+	}
+	if got := w.text("shop", "SELECT string_agg(schema_name, ',' ORDER BY schema_name) FROM portcullis_broker.listed"); got != `private,public,sa"les,theirs` {
+		w.Errorf("listed %s", got)
+	}
+	if !strings.HasPrefix(w.text("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = $1", account), "SCRAM-SHA-256$4096:") {
+		w.Error("no SCRAM verifier")
+	}
+	w.noSecrets(res)
+	// Again: nothing but what was asked changes.
+	again := r
+	again.Target.Password = res.Target.Password
+	state := w.state()
+	if res := w.register(again); res.Target.Password != again.Target.Password {
+		w.Error("the password that was given is not the one of the result")
+	}
+	if w.state() != state {
+		w.Error("registering again changed the instance")
+	}
 }
 
 // noSecrets looks for passwords in what is returned, and for verifiers in the server's log.
@@ -85,52 +92,50 @@ func (w *world) noSecrets(res Result) {
 	}
 }
 
-func TestGrantorMode(t *testing.T) {
-	everyMajor(t, connection.ModeGrantor, func(w *world) {
-		before := w.state()
-		r := w.request()
-		if _, err := Register(w.Context(), w.dialer, r); strings.HasSuffix(w.Name(), "14") || strings.HasSuffix(w.Name(), "15") {
-			w.wantCode(err, CodeEscalation)
-			if w.state() != before {
-				w.Fatal("something was changed before it was refused")
-			}
-			r.AcceptCreateRoleEscalation = true
-			_, err = Register(w.Context(), w.dialer, r)
-			if err != nil {
-				w.Fatal(err)
-			}
-		} else if err != nil {
+func (w *world) grantorMode() {
+	before := w.state()
+	r := w.request()
+	if _, err := Register(w.Context(), w.dialer, r); strings.HasSuffix(w.Name(), "14") || strings.HasSuffix(w.Name(), "15") {
+		w.wantCode(err, CodeEscalation)
+		if w.state() != before {
+			w.Fatal("something was changed before it was refused")
+		}
+		r.AcceptCreateRoleEscalation = true
+		_, err = Register(w.Context(), w.dialer, r)
+		if err != nil {
 			w.Fatal(err)
 		}
-		res := w.register(r)
-		if len(res.Missing) > 0 {
-			w.Errorf("missing: %v", res.Missing)
-		}
-		if !slices.ContainsFunc(res.Warnings, func(s string) bool { return strings.Contains(s, "can itself read and write every table") }) {
-			w.Errorf("warnings: %q", res.Warnings)
-		}
-		if got := joined(res.DefaultPrivileges); !strings.Contains(got, `shop ALTER DEFAULT PRIVILEGES FOR ROLE keeper GRANT`) || !strings.Contains(got, "FOR ROLE other") {
-			w.Errorf("default privileges: %s", got)
-		}
-		// The account makes roles under the owner and passes privileges on.
-		conn := w.connect(account, res.Target.Password, "shop")
-		if _, err := conn.Exec(w.Context(), `SET ROLE portcullis_owner; CREATE ROLE portcullis_r_1; GRANT SELECT ON "sa""les"."or'ders", theirs.t TO portcullis_r_1;
-			GRANT USAGE ON SCHEMA "sa""les" TO portcullis_r_1; GRANT portcullis_r_1 TO other`); err != nil {
-			w.Error(err)
-		}
-		if got := w.text("shop", `SELECT has_table_privilege('portcullis_r_1', 'theirs.t', 'SELECT')::text`); got != "true" {
-			w.Error("the grant did not arrive")
-		}
-		w.noSecrets(res)
-		for _, d := range res.DefaultPrivileges {
-			w.sql(d.Database, d.Statement)
-		}
-		w.sql("shop", `SET ROLE other; CREATE TABLE theirs.newer (a int)`)
-		report, err := Check(w.Context(), w.dialer, res.Target, nil)
-		if err != nil || len(report.DefaultPrivileges) > 0 || len(report.Missing) > 0 {
-			w.Errorf("after the default privileges were set: %+v, %v", report, err)
-		}
-	})
+	} else if err != nil {
+		w.Fatal(err)
+	}
+	res := w.register(r)
+	if len(res.Missing) > 0 {
+		w.Errorf("missing: %v", res.Missing)
+	}
+	if !slices.ContainsFunc(res.Warnings, func(s string) bool { return strings.Contains(s, "can itself read and write every table") }) {
+		w.Errorf("warnings: %q", res.Warnings)
+	}
+	if got := joined(res.DefaultPrivileges); !strings.Contains(got, `shop ALTER DEFAULT PRIVILEGES FOR ROLE keeper GRANT`) || !strings.Contains(got, "FOR ROLE other") {
+		w.Errorf("default privileges: %s", got)
+	}
+	// The account makes roles under the owner and passes privileges on.
+	conn := w.connect(w.target.Username, res.Target.Password, "shop")
+	if _, err := conn.Exec(w.Context(), `SET ROLE gate_owner; CREATE ROLE gate_r_1; GRANT SELECT ON "sa""les"."or'ders", theirs.t TO gate_r_1;
+		GRANT USAGE ON SCHEMA "sa""les" TO gate_r_1; GRANT gate_r_1 TO other`); err != nil {
+		w.Error(err)
+	}
+	if got := w.text("shop", `SELECT has_table_privilege('gate_r_1', 'theirs.t', 'SELECT')::text`); got != "true" {
+		w.Error("the grant did not arrive")
+	}
+	w.noSecrets(res)
+	for _, d := range res.DefaultPrivileges {
+		w.sql(d.Database, d.Statement)
+	}
+	w.sql("shop", `SET ROLE other; CREATE TABLE theirs.newer (a int)`)
+	report, err := Check(w.Context(), w.dialer, res.Target, nil)
+	if err != nil || len(report.DefaultPrivileges) > 0 || len(report.Missing) > 0 {
+		w.Errorf("after the default privileges were set: %+v, %v", report, err)
+	}
 }
 
 func joined(defaults []Default) string {
@@ -144,10 +149,10 @@ func joined(defaults []Default) string {
 // An owner who is no superuser, as on managed instances, makes ready what is
 // theirs; what is not is listed with the statement for its owner.
 func TestOwnerWithoutSuperuser(t *testing.T) {
-	for _, mode := range []connection.Mode{connection.ModeBroker, connection.ModeGrantor} {
-		t.Run(string(mode), func(t *testing.T) {
-			for _, major := range []int{14, 16} { // before and after CREATEROLE was bounded
-				w := newWorld(t, major, mode)
+	for _, major := range []int{14, 16} { // before and after CREATEROLE was bounded
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			instance := newWorld(t, major, connection.ModeBroker)
+			for _, w := range []*world{instance.as(connection.ModeGrantor, "gate_", "grantor"), instance} {
 				w.target.Database = "shop"
 				r := w.request()
 				r.Credentials = Credentials{Username: "keeper", Password: "keeper-password"}

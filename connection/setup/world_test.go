@@ -43,10 +43,17 @@ func newWorld(t *testing.T, major int, mode connection.Mode) *world {
 	return w
 }
 
-func everyMajor(t *testing.T, mode connection.Mode, f func(w *world)) {
+func everyMajor(t *testing.T, f func(w *world)) {
 	for _, major := range testenv.Majors() {
-		t.Run(fmt.Sprint(major), func(t *testing.T) { f(newWorld(t, major, mode)) })
+		t.Run(fmt.Sprint(major), func(t *testing.T) { f(newWorld(t, major, connection.ModeBroker)) })
 	}
+}
+
+// as is the same instance for another connection.
+func (w *world) as(mode connection.Mode, prefix, account string) *world {
+	other := *w
+	other.target.Mode, other.target.Prefix, other.target.Username = mode, prefix, account
+	return &other
 }
 
 func (w *world) sql(database, sql string) {
