@@ -80,8 +80,8 @@ func TestSampleRunsNobodysCode(t *testing.T) {
 		CREATE TABLE base (a text); INSERT INTO base VALUES ('x');
 		CREATE VIEW v AS SELECT trap(a) AS a FROM base; CREATE MATERIALIZED VIEW m AS SELECT 1 AS one;
 		CREATE TABLE rls (a text); INSERT INTO rls VALUES ('x'); ALTER TABLE rls ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON rls USING (trap(a) IS NOT NULL);
-		CREATE TYPE pair AS (a text, b text); CREATE FUNCTION trap(pair) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE ''trapped''; END';
-		CREATE CAST (pair AS text) WITH FUNCTION trap(pair); CREATE TABLE typed (a pair, mail text); INSERT INTO typed SELECT ROW('x', 'y')::pair, 'm' || i || '@example.org' FROM generate_series(1, 10) i;
+		CREATE TYPE citext AS (a text, b text); CREATE FUNCTION trap(citext) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE ''trapped''; END';
+		CREATE CAST (citext AS text) WITH FUNCTION trap(citext); CREATE TABLE typed (a citext, mail text); INSERT INTO typed SELECT ROW('x', 'y')::citext, 'm' || i || '@example.org' FROM generate_series(1, 10) i;
 		CREATE TABLE private (a text);
 		GRANT SELECT ON v, m, rls, typed, base TO sys`)
 	sys, err := pgx.Connect(t.Context(), pg.DSNAs("sys", "pw", "postgres"))

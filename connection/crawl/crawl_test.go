@@ -28,6 +28,7 @@ type host struct {
 	pg         *testenv.Postgres
 	target     connection.Target
 	statements atomic.Int64 // that crawls sent
+	meanwhile  func()       // runs once, between the digests and the objects
 }
 
 func startHost(t *testing.T, major int) *host {
@@ -58,8 +59,12 @@ func (h *host) sql(database string, statements ...string) {
 	}
 }
 
-func (h *host) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+func (h *host) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
 	h.statements.Add(1)
+	if f := h.meanwhile; f != nil && strings.HasPrefix(q.SQL, "DECLARE") {
+		h.meanwhile = nil
+		f()
+	}
 	return ctx
 }
 
@@ -209,6 +214,7 @@ func TestOneDatabaseIsReadFromOneSnapshot(t *testing.T) {
 	h := startHost(t, 16)
 	h.sql("postgres", `CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE b.before (x int);
 		DO $$ BEGIN FOR i IN 1..2500 LOOP EXECUTE format('CREATE TABLE a.t%s ()', i); END LOOP; END $$`)
+	h.meanwhile = func() { h.sql("postgres", "CREATE TABLE b.late (); ALTER TABLE b.before ADD z int") }
 	var seen []string
 	visited, err := crawl.Crawl(t.Context(), crawl.Options{Open: h.open, Target: h.target,
 		Visit: func(_ context.Context, db connection.Database, s connection.Schema) error {
@@ -231,7 +237,7 @@ func TestOneDatabaseIsReadFromOneSnapshot(t *testing.T) {
 	}
 	// The next crawl sees what happened meanwhile.
 	_, b, _ := find(t, h.crawl(crawl.DigestsOf(visited, nil)), "postgres", "b")
-	if len(b.Objects) != 2 {
+	if len(b.Objects) != 3 {
 		t.Errorf("%+v", b)
 	}
 }

@@ -48,6 +48,11 @@ func TestGrantorsFixMakesTablesEnforceable(t *testing.T) {
 		if reasons, _ := unenforceable(again, "d"); len(reasons) > 0 || again[len(again)-1].Schemas[0].Objects == nil {
 			t.Errorf("%q", reasons)
 		}
+		h.sql("d", "SET ROLE alice; REVOKE TRUNCATE ON p FROM sys")
+		if reasons, _ := unenforceable(h.crawl(crawl.DigestsOf(again, nil)), "d"); len(reasons) != 1 || !strings.Contains(reasons["public.p"], "grant TRUNCATE on it") {
+			t.Errorf("%q", reasons)
+		}
+		h.sql("d", "SET ROLE alice; GRANT TRUNCATE ON p TO sys WITH GRANT OPTION")
 		// The default privileges among the fixes make tables to come enforceable, but not those of other owners.
 		h.sql("d", `SET ROLE alice; CREATE TABLE "o'd""d".later (); RESET ROLE; CREATE TABLE "o'd""d".others ()`)
 		if reasons, _ := unenforceable(h.crawl(nil), "d"); len(reasons) != 1 || !strings.Contains(reasons[`o'd"d.others`], "SELECT") {
