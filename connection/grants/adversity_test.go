@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/connection/grants"
 )
 
@@ -26,7 +27,7 @@ func adversity(t *testing.T, w *world) {
 	}{
 		{"locks of plain users", plainLocks}, {"locks of DDL", ddlLocks}, {"table made again", madeAgain}, {"schema renamed", schemaRenamed},
 		{"lease lost", leaseLost}, {"two at once", twoAtOnce}, {"role of others", roleOfOthers}, {"not enforceable", notEnforceable},
-		{"by-paths", byPaths}, {"drift", drift}, {"dry run", dryRun}, {"unreachable database", unreachable}, {"session that became a set", lingering},
+		{"by-paths", byPaths}, {"drift", drift}, {"dry run", dryRun}, {"unreachable database", unreachable}, {"session that became a set", lingering}, {"false broker", falseBroker},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := &adverse{world: *w, db: db, p: "p" + mode, q: "q" + mode}
@@ -447,5 +448,31 @@ func lingering(t *testing.T, a *adverse) {
 	a.sql("postgres", "SELECT pg_terminate_backend(%d, 10000)", person.PgConn().PID())
 	if r := a.round(want); len(r.Pending) != 0 {
 		t.Errorf("%+v", r.Pending)
+	}
+}
+
+// falseBroker: functions in the broker's place would run as the account.
+func falseBroker(t *testing.T, a *adverse) {
+	if a.target.Mode != connection.ModeBroker {
+		return
+	}
+	away := a.db + "_false"
+	a.sql("postgres", "CREATE DATABASE %s", away)
+	a.sql("postgres", "GRANT CONNECT ON DATABASE %s TO %s", away, ident(a.target.Username))
+	a.sql(away, `CREATE TABLE far (a int); CREATE TABLE trap (who name); GRANT INSERT ON trap TO PUBLIC; CREATE SCHEMA portcullis_broker; GRANT USAGE ON SCHEMA portcullis_broker TO PUBLIC;
+		CREATE FUNCTION portcullis_broker.about() RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO trap VALUES (current_user); SELECT '{"version": %d, "prefix": "%s"}'::jsonb $$;
+		CREATE FUNCTION portcullis_broker.tables(changes jsonb) RETURNS int LANGUAGE sql AS $$ INSERT INTO trap VALUES (current_user); SELECT 1 $$;
+		CREATE TABLE portcullis_broker.listed (schema_oid oid, schema_name text, relation_oid oid, relation_name text); GRANT SELECT ON portcullis_broker.listed TO PUBLIC;
+		INSERT INTO portcullis_broker.listed SELECT oid, 'public', 0, '' FROM pg_namespace WHERE nspname = 'public'`, broker.Version, a.target.Prefix)
+	want := a.want()
+	far := a.ref(away, "public", "far")
+	want.Managed = append(want.Managed, far)
+	want.Sets = append(want.Sets, set("far", connection.Read, []connection.ObjectRef{far}, a.p))
+	r := a.round(want)
+	if len(r.Pending) != 0 || !strings.Contains(strings.Join(r.Lacking, " "), "the broker is not installed in "+away) {
+		t.Errorf("%+v", r)
+	}
+	if n := a.value(away, "SELECT count(*)::text FROM trap"); n != "0" {
+		t.Errorf("the account ran what others wrote, %s times", n)
 	}
 }

@@ -266,9 +266,16 @@ type brokerState struct {
 }
 
 const (
+	// Whoever owns the database could put other functions in the broker's place.
+	// They are called only if they act as somebody else than the account, and the
+	// list is read only if that runs nobody's code.
 	sqlBroker = `SELECT p.proowner FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-		WHERE p.oid = to_regprocedure('portcullis_broker.tables(jsonb)')
-		AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')`
+		JOIN pg_proc a ON a.oid = to_regprocedure('portcullis_broker.about()') AND a.prosecdef AND a.proowner = p.proowner
+		JOIN pg_class l ON l.oid = to_regclass('portcullis_broker.listed') AND l.relkind = 'r' AND NOT l.relrowsecurity
+		WHERE p.oid = to_regprocedure('portcullis_broker.tables(jsonb)') AND p.prosecdef
+			AND p.proowner <> (SELECT oid FROM pg_roles WHERE rolname = current_user)
+			AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = l.oid AND t.attnum > 0 AND t.atttypid NOT IN ('oid'::regtype, 'text'::regtype))
+			AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')`
 	sqlAbout  = `SELECT (a->>'version')::int, a->>'prefix' FROM portcullis_broker.about() a`
 	sqlListed = `SELECT l.schema_oid, l.relation_oid FROM portcullis_broker.listed l JOIN pg_namespace n ON n.oid = l.schema_oid AND n.nspname = l.schema_name
 		LEFT JOIN pg_class c ON c.oid = l.relation_oid WHERE l.relation_oid = 0 OR c.relname = l.relation_name AND c.relnamespace = n.oid
@@ -284,9 +291,6 @@ func (d *database) readBroker(ctx context.Context, conn *pgx.Conn, c *catalog) e
 	if err != nil {
 		return remote("looking for the broker in "+d.name, err)
 	}
-	if err := conn.QueryRow(ctx, sqlAbout).Scan(&b.version, &b.prefix); err != nil {
-		return remote("asking the broker in "+d.name, err)
-	}
 	err = each(ctx, conn, func(rows pgx.Rows) error {
 		var in, relation uint32
 		err := rows.Scan(&in, &relation)
@@ -299,6 +303,10 @@ func (d *database) readBroker(ctx context.Context, conn *pgx.Conn, c *catalog) e
 	}, sqlListed, c.viewsRole)
 	if err != nil {
 		return remote("reading what the broker lists in "+d.name, err)
+	}
+	// Last: nothing is read any more after what others wrote has run.
+	if err := conn.QueryRow(ctx, sqlAbout).Scan(&b.version, &b.prefix); err != nil {
+		return remote("asking the broker in "+d.name, err)
 	}
 	d.broker = b
 	return nil

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"portcullis.dev/portcullis/connection"
 )
 
@@ -38,7 +39,11 @@ func (e *Engine) look(ctx context.Context, s *sessions, want connection.Want) (*
 	if err != nil {
 		return nil, err
 	}
-	if v.cat, err = readInstance(ctx, conn, e.o.Target, v.ledger); err != nil {
+	err = reading(ctx, conn, func() (err error) {
+		v.cat, err = readInstance(ctx, conn, e.o.Target, v.ledger)
+		return err
+	})
+	if err != nil {
 		s.drop(e.o.Target.Database)
 		return nil, err
 	}
@@ -81,7 +86,21 @@ func (e *Engine) lookInto(ctx context.Context, s *sessions, v *view, d *database
 			ours = append(ours, r.oid)
 		}
 	}
-	return d.read(ctx, conn, v.cat, ours, e.o.Target.Mode)
+	return reading(ctx, conn, func() error { return d.read(ctx, conn, v.cat, ours, e.o.Target.Mode) })
+}
+
+// reading runs f in one snapshot, in which no setting of the session, of the
+// role or of what ran before counts.
+func reading(ctx context.Context, conn *pgx.Conn, f func() error) error {
+	if _, err := conn.PgConn().Exec(ctx, fmt.Sprintf("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; "+
+		"SET LOCAL statement_timeout = %d", longestPerRun.Milliseconds())).ReadAll(); err != nil {
+		return remote("reading", err)
+	}
+	if err := f(); err != nil {
+		return err // the session is dropped
+	}
+	_, err := conn.Exec(ctx, "COMMIT")
+	return err
 }
 
 // unread empties a database of which the catalogs are not known.

@@ -104,7 +104,7 @@ END $function$;
 
 -- What is installed: {"version", "prefix", "roles", "logins", "owner"}.
 CREATE OR REPLACE FUNCTION portcullis_broker.about() RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 	SELECT jsonb_build_object('version', {{version}}, 'prefix', {{prefix}}, 'roles', {{roles}}, 'logins', {{logins}},
 		'owner', (SELECT pg_get_userbyid(p.proowner) FROM pg_proc p WHERE p.oid = to_regprocedure('portcullis_broker.tables(jsonb)')))
 $function$;
