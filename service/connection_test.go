@@ -223,6 +223,11 @@ func TestMasksAndFiltersWithholdNativeAccess(t *testing.T) {
 	if len(st.Withheld) != 1 || fmt.Sprint(st.Withheld[0]) != "{[hide] [local/ben] [shop.shop.sales.orders] 1}" {
 		t.Errorf("withheld: %v", st.Withheld)
 	}
+	var e Explanation
+	w.must("GET", "/v1/explain?user=ben&data_source=shop.shop.sales.orders", nil, &e)
+	if !e.Decision.Allowed || fmt.Sprint(e.Subscribed, e.Masks) != "[policy all] [email: null by hide]" {
+		t.Errorf("explained: %+v", e)
+	}
 	// A column is renamed at the instance: the tag goes with it.
 	runAt(t, w.pg, "ALTER TABLE sales.orders RENAME email TO mail")
 	w.sync()

@@ -125,6 +125,11 @@ func (s *Store) Explain(ctx context.Context, iamid, userid, dataSource string, n
 		}
 		ds := snap.find(dataSource)
 		if ds == nil {
+			if snap, ds, err = snap.withTable(ctx, tx, dataSource); err != nil {
+				return err
+			}
+		}
+		if ds == nil {
 			return notFound("data_source", dataSource)
 		}
 		e = snap.explain(policy.Question{Person: p, Account: userid, Now: now, Version: snap.version}, ds)

@@ -1,0 +1,56 @@
+package service
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"portcullis.dev/portcullis/policy"
+)
+
+// withTable adds one table of a connection to what a decision reads, as if it
+// were a data source of the engine. Tables are no part of a snapshot: an
+// instance has 100,000 of them. nil: there is no such table.
+func (snap *snapshot) withTable(ctx context.Context, q querier, name string) (*snapshot, *policy.DataSource, error) {
+	var id pgtype.UUID
+	var tags, host, database, schema []string
+	var columns, columnTags []byte
+	ds := &policy.DataSource{HashKey: []byte("explained, not computed")}
+	err := q.QueryRow(ctx, `SELECT o.id, o.full_name, c.name, s.name, o.name, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags
+		FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent
+			JOIN portcullis.connections c ON c.id = o.connection
+		WHERE o.level = 'table' AND o.dropped IS NULL AND NOT c.deleting AND (o.full_name = $1 OR o.id::text = $1) LIMIT 1`, name).
+		Scan(&id, &ds.Name, &ds.Source, &ds.RemoteSchema, &ds.RemoteTable, &host, &database, &schema, &tags, &columns, &columnTags)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	ds.ID = uuidText(id.Bytes)
+	for _, list := range [][]string{host, database, schema} {
+		tags = append(tags, list...)
+	}
+	ds.Tags = sortedSet(tags)
+	if ds.Columns, err = policyColumns(columns, columnTags); err != nil {
+		return nil, nil, err
+	}
+	rows, err := q.Query(ctx, `SELECT p.iamid, p.userid, s.access, coalesce(s.expires, 'infinity') FROM portcullis.connection_subscriptions s
+		JOIN portcullis.people p ON p.id = s.person_id WHERE s.object = $1`, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	subscribed, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (sub policy.Subscription, err error) {
+		sub.DataSource = ds.ID
+		var expires pgtype.Timestamptz
+		err = r.Scan(&sub.Person.IAMID, &sub.Person.UserID, &sub.Access, &expires)
+		sub.Expires = expires.Time // zero where it is infinite
+		return sub, err
+	})
+	one := *snap
+	one.dataSources = map[string]*policy.DataSource{ds.ID: ds}
+	one.subscribed = map[string][]policy.Subscription{ds.ID: subscribed}
+	return &one, ds, err
+}
