@@ -91,10 +91,9 @@ func FuzzQuoting(f *testing.F) {
 		f.Add("Server", value)
 	}
 	f.Fuzz(func(t *testing.T, name, value string) {
-		if strings.EqualFold(name, "last") {
-			t.Skip()
+		if !strings.EqualFold(name, "last") { // checkQuoting's own
+			checkQuoting(t, name, value)
 		}
-		checkQuoting(t, name, value)
 	})
 }
 

@@ -35,9 +35,7 @@ func BenchmarkPointQuery(b *testing.B) {
 					b.Fatal(err)
 				}
 				took = append(took, time.Since(began))
-				for states(e)["busy"] > 0 {
-					time.Sleep(100 * time.Microsecond)
-				}
+				waitUntil(b, func() bool { return states(e)["busy"] == 0 })
 			}
 			slices.Sort(took)
 			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "µs-median")

@@ -86,7 +86,7 @@ func states(e *Engine) map[string]int {
 }
 
 // waitUntil polls for what no event tells.
-func waitUntil(t *testing.T, done func() bool) {
+func waitUntil(t testing.TB, done func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !done() {
