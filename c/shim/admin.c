@@ -108,9 +108,7 @@ portcullis_create_key_file(PG_FUNCTION_ARGS)
 static bool
 is_json(const char *text)
 {
-	JsonLexContext *lex = makeJsonLexContextCstringLen((char *) text, strlen(text), PG_UTF8, false);
-
-	return pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
+	return pg_parse_json(pc_json_lexer(text), &nullSemAction) == JSON_SUCCESS;
 }
 
 /* service_call(method, path, body, api_key): HTTP status and body. */

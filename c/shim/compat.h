@@ -5,8 +5,10 @@
 #define PORTCULLIS_COMPAT_H
 
 #include "postgres.h"
+#include "common/jsonapi.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/nodes.h"
 #include "nodes/pathnodes.h"
@@ -129,6 +131,17 @@ pc_primary_key_index(Relation rel)
 	return RelationGetPrimaryKeyIndex(rel, false);
 #else
 	return RelationGetPrimaryKeyIndex(rel);
+#endif
+}
+
+/* Reads a JSON text without keeping its strings. */
+static inline JsonLexContext *
+pc_json_lexer(const char *text)
+{
+#if PG_VERSION_NUM >= 170000
+	return makeJsonLexContextCstringLen(NULL, text, strlen(text), PG_UTF8, false);
+#else
+	return makeJsonLexContextCstringLen((char *) text, strlen(text), PG_UTF8, false);
 #endif
 }
 
