@@ -341,7 +341,7 @@ func waits(t *testing.T, conn *pgx.Conn) (yes bool) {
 }
 
 func TestARevokeThatWaitsIsToldAndAnAlarm(t *testing.T) {
-	w := register(t, "ana")
+	w := register(t, "ana", "ben")
 	w.server.AlertRevokes(2 * time.Second)
 	w.must("PUT", "/v1/subscriptions/shop.shop.sales.orders/ana", Subscription{DataSource: "shop.shop.sales.orders", UserID: "ana"}, nil)
 	w.soonCan("ana", readOrders, true)
@@ -358,6 +358,12 @@ func TestARevokeThatWaitsIsToldAndAnAlarm(t *testing.T) {
 	}
 	if _, raw := w.call("GET", "/metrics", "", ""); !contains(raw, fmt.Sprintf(`portcullis_connection_revokes_overdue{connection="shop"} %d`, len(st.Overdue))) {
 		t.Errorf("the metric does not tell: %d", len(st.Overdue))
+	}
+	// Others are not held up by it.
+	w.must("PUT", "/v1/people/ben", Person{UserID: "ben"}, nil)
+	w.must("PUT", "/v1/subscriptions/shop.shop.sales.notes/ben", Subscription{DataSource: "shop.shop.sales.notes", UserID: "ben"}, nil)
+	if took := w.soonCan("ben", readNotes, true); took > 10*time.Second {
+		t.Errorf("a statement that waits held up another person for %s", took)
 	}
 	if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {
 		t.Fatal(err)

@@ -69,8 +69,7 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 		}
 		m.loaded = true
 	}
-	asked := row.syncWanted > row.syncDone || row.config != before.config || row.connection.Deleting
-	if now.Before(l.notUntil) && (!asked || row.config == before.config && row.syncWanted == before.syncWanted) {
+	if now.Before(l.notUntil) && !l.news(before) {
 		return l.notUntil.Sub(now), nil
 	}
 	every, err := time.ParseDuration(row.connection.SyncEvery)
@@ -93,6 +92,19 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 		wait = min(wait, m.expires.Sub(l.c.now()))
 	}
 	return max(wait, 0), nil
+}
+
+// news tells whether something happened for which a pause after a failure is
+// not kept: what was asked for now, another way to the instance, and, where it
+// could be reached, every change of policies and objects. One statement that
+// waits for a lock must not hold up the others.
+func (l *connectionLoop) news(before connectionRow) bool {
+	m := &l.memory
+	row := m.row
+	if row.config != before.config || row.syncWanted != before.syncWanted || row.connection.Deleting != before.connection.Deleting {
+		return true
+	}
+	return m.status.Error == nil && (row.version != m.version || row.objects != m.objects)
 }
 
 // finish stores how it went, and when to try again.
