@@ -29,6 +29,7 @@ func (s *Server) connectionRoutes() []route {
 		{method: "GET", path: "/v1/connections/{name}/accounts", access: keyOnly, summary: "Who is who on a connection, and who has no account", reply: ConnectionAccounts{}, handle: s.connectionAccounts, params: []param{name}},
 		{method: "GET", path: "/v1/connections/{name}/findings", access: keyOnly, summary: "What people reach beyond the policies, with the statements that a DBA must run", reply: []connection.Excess{},
 			handle: s.connectionFindings, params: []param{name}},
+		s.proposalRoute(name),
 		{method: "POST", path: "/v1/connections/{name}/sync", access: keyOnly, permission: admin, summary: "Crawl completely and compare now", body: syncRequest{}, reply: SyncReply{}, handle: s.syncConnection, params: []param{name}},
 		{method: "POST", path: "/v1/connections/{name}/dry-run", access: keyOnly, permission: admin, summary: "The SQL that would be run now", reply: ScriptReply{}, handle: s.dryRun, params: []param{name}},
 		{method: "POST", path: "/v1/connection_script", access: keyOnly, permission: admin, summary: "The SQL with which a DBA makes the system account ready", body: ScriptRequest{}, reply: ScriptReply{}, handle: s.setupScript},

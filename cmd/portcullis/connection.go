@@ -30,6 +30,7 @@ func connectionActions() []action {
 		{"disable", "NAME or OBJECT", "do not enforce on it; what was granted is taken back", connectionState},
 		{"inherit", "OBJECT", "as the level above", connectionState},
 		{"tag", "NAME or OBJECT TAG…", "add tags, or remove them with --remove", connectionTag},
+		{"proposals", "NAME [OBJECT]", "tags that comments, labels, names and samples suggest, with the commands that set them", connectionProposals},
 		{"map", "NAME", "say which account a person has there", connectionMap},
 		{"unmap", "NAME", "leave a person to the connection's mapping", connectionUnmap},
 		{"accounts", "NAME", "who is who there, and who has no account", connectionAccounts},

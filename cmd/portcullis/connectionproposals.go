@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"portcullis.dev/portcullis/service"
+)
+
+// connectionProposals lists tags that nobody set yet, each with the command that does.
+func connectionProposals(ctx context.Context, i *invocation) error {
+	sample := i.flags.Bool("sample", false, "also look at some values, of at most 50 tables; the system account must be able to read them (grantor mode)")
+	after := i.flags.String("after", "", "go on after this `table`: a thousand are looked at in one call")
+	c, err := i.call(1, 2)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	query := url.Values{"sample": {fmt.Sprint(*sample)}, "after": {*after}}
+	if len(i.args) == 2 {
+		query.Set("under", i.args[1])
+	}
+	var list []service.TagProposal
+	if err := c.Call(ctx, http.MethodGet, path("connections", i.args[0], "proposals")+"?"+query.Encode(), nil, &list); err != nil {
+		return err
+	}
+	if i.remote.json() {
+		return printJSON(i.io, list)
+	}
+	for _, p := range list {
+		column := ""
+		if p.Column != "" {
+			column = " --column " + shellQuoted(p.Column)
+		}
+		fmt.Fprintf(i.io.out, "portcullis connection tag %s%s %s    # %.0f %%: %q\n", shellQuoted(p.Object), column, shellQuoted(p.Tag), 100*p.Confidence, p.Reason)
+	}
+	return nil
+}
+
+// shellQuoted makes text one word of a command that people paste.
+func shellQuoted(text string) string {
+	if text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return !strings.ContainsRune("._-", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
