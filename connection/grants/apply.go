@@ -190,7 +190,7 @@ func (x *executor) makeRoles(ctx context.Context, p *plan) error {
 		var name, comment string
 		var oid uint32
 		err := rows.Scan(&name, &oid, &comment)
-		if m := made[name]; err == nil && comment == roleComment(m) {
+		if m := made[name]; err == nil && strings.Contains(comment, m.Mark) {
 			m.OID, m.Made = oid, x.o.Now()
 			x.oids[name] = oid
 			seen = append(seen, m)

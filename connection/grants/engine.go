@@ -87,7 +87,8 @@ func (e *Engine) Round(ctx context.Context, want connection.Want) (connection.Re
 	return e.report(ctx, s, after, x)
 }
 
-// DryRun returns, as a script, what Round would run now.
+// DryRun returns, as a script, what Round would run now. Round also checks
+// before each commit that the statements reached the very objects that were meant.
 func (e *Engine) DryRun(ctx context.Context, want connection.Want) (string, error) {
 	s := &sessions{connect: e.o.Connect}
 	defer s.close()

@@ -294,9 +294,10 @@ func (p *planner) isRefused(name string) bool {
 	return slices.ContainsFunc(p.refused, func(r refusal) bool { return r.role == name })
 }
 
+// roleComment begins with the mark: what follows may be cut.
 func roleComment(m MadeRole) string {
 	of := map[RoleKind]string{RoleSet: "access of ", RoleSchema: "way to schema ", RoleDatabase: "way to database ", RoleLogin: "login of "}[m.Kind]
-	return fmt.Sprintf("Portcullis: %s%s [%s]", of, m.For, m.Mark)
+	return fmt.Sprintf("Portcullis [%s]: %s%s", m.Mark, of, m.For)
 }
 
 // mark is the same for two engines that make one role at the same time: what

@@ -71,7 +71,7 @@ func (r *random) build() {
 	r.schema = fmt.Sprintf("s%d %s", r.n, rapid.SampledFrom(someNames).Draw(r.rt, "schema"))
 	r.sql(r.db, "CREATE SCHEMA %s", ident(r.schema))
 	for i := range rapid.IntRange(1, 4).Draw(r.rt, "tables") {
-		name := fmt.Sprintf("%s%d", rapid.SampledFrom(someNames).Draw(r.rt, "table"), i)
+		name := fmt.Sprintf("%s%d", rapid.SampledFrom(append(someNames, strings.Repeat("й", 31))).Draw(r.rt, "table"), i) // 63 bytes
 		r.sql(r.db, "CREATE TABLE %s.%s (a int, b int)", ident(r.schema), ident(name))
 		r.tables = append(r.tables, r.ref(r.db, r.schema, name))
 	}
