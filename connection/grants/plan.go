@@ -69,6 +69,8 @@ type planner struct {
 	have   map[string]*role  // wanted roles that are there
 	mine   map[uint32]string // roles that hold grants and are there, wanted or not
 	grants []change          // of the database at hand
+	making map[string]bool   // roles that this plan makes
+	makes  map[string]bool   // people's roles that may be made
 	told   map[string]bool   // roles that cannot be members, and were said so
 }
 
@@ -77,7 +79,10 @@ func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]Mad
 	p := &planner{
 		plan: &plan{version: cat.version, mode: t.Mode, tables: map[string][]change{}, lacking: map[string][]string{},
 			settled: map[string]string{}, touched: map[string]int{}},
-		cat: cat, want: w, ledger: ledger, target: t, roles: map[string]*desiredRole{}, have: map[string]*role{}, mine: map[uint32]string{}, told: map[string]bool{},
+		cat: cat, want: w, ledger: ledger, target: t, roles: map[string]*desiredRole{}, have: map[string]*role{}, mine: map[uint32]string{}, told: map[string]bool{}, making: map[string]bool{}, makes: map[string]bool{},
+	}
+	for _, a := range w.accounts {
+		p.makes[a.Role] = a.Make
 	}
 	p.asRole = p.rolesAs()
 	p.desireRoles()
@@ -189,7 +194,7 @@ func (p *planner) mayMake(name string) bool {
 	if !p.target.MakeRoles || name == "" || len(name) > 63 || strings.HasPrefix(name, "pg_") {
 		return false
 	}
-	return slices.ContainsFunc(p.want.accounts, func(a connection.Account) bool { return a.Make && a.Role == name })
+	return p.makes[name]
 }
 
 func (p *planner) compareRoles() {
@@ -244,6 +249,7 @@ func (p *planner) compareRole(name string, kind RoleKind, of string) {
 	}
 	made.Settled = again
 	p.announce = append(p.announce, made)
+	p.making[name] = true
 	p.add(&p.plan.roles, change{action: makeRole, as: p.as(p.asRole), role: name, login: kind == RoleLogin, comment: roleComment(made)})
 }
 

@@ -41,7 +41,7 @@ func (p *planner) compareMembersOf(name string) {
 		if p.target.Ours(member) && p.roles[member] == nil {
 			continue // refused
 		}
-		if !settled[member] && (p.cat.names[member] != nil || p.isMade(member)) {
+		if !settled[member] && (p.cat.names[member] != nil || p.making[member]) {
 			p.add(&p.joins, change{action: joinRole, as: p.as(p.asRole), role: name, member: member})
 		}
 	}
@@ -58,11 +58,6 @@ func (p *planner) compareMembership(name, member string, m membership) bool {
 		p.add(&p.plan.roles, p.leave(leaveAdmin, name, member, by))
 	}
 	return p.cat.version < 160000 || m.inherit && !m.set
-}
-
-// isMade reports whether a role is to be made in this plan.
-func (p *planner) isMade(name string) bool {
-	return slices.ContainsFunc(p.plan.roles, func(c change) bool { return c.action == makeRole && c.role == name })
 }
 
 // maker reports whether a role is a member of ours only because it made them.
