@@ -1,6 +1,8 @@
 package views
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,8 +41,11 @@ type view struct {
 	keyed   bool // some shape hashes
 }
 
-// shape is what people with equal SQL have in common.
+// shape is what people with equal SQL have in common. Its number follows from
+// that SQL: a person's transaction may still see their row of before the view was
+// replaced, which must not mean another shape then.
 type shape struct {
+	number  int64
 	filter  string
 	columns []string // select list, one a column
 }
@@ -48,7 +53,7 @@ type shape struct {
 // member is a person with the values that the shape's SQL refers to.
 type member struct {
 	role  string
-	shape int // number from 1
+	shape int64
 	slots [][]string
 }
 
@@ -56,7 +61,7 @@ type member struct {
 func compile(t Table) (*view, []Refusal) {
 	v := &view{}
 	var refused []Refusal
-	seen := map[string]int{}
+	seen := map[int64]bool{}
 	people := slices.Clone(t.People)
 	slices.SortFunc(people, func(a, b Person) int { return strings.Compare(a.Role, b.Role) })
 	for _, p := range people {
@@ -67,12 +72,14 @@ func compile(t Table) (*view, []Refusal) {
 			continue
 		}
 		key := s.filter + "\x00" + strings.Join(s.columns, "\x00")
-		if seen[key] == 0 {
+		sum := sha256.Sum256([]byte(key))
+		s.number = int64(binary.BigEndian.Uint64(sum[:]) >> 1)
+		if !seen[s.number] {
 			v.shapes = append(v.shapes, s)
-			seen[key] = len(v.shapes)
+			seen[s.number] = true
 		}
 		v.keyed = v.keyed || w.keyed
-		v.members = append(v.members, member{role: p.Role, shape: seen[key], slots: w.slots})
+		v.members = append(v.members, member{role: p.Role, shape: s.number, slots: w.slots})
 	}
 	return v, refused
 }
@@ -143,7 +150,7 @@ func (v *view) query(t Table) string {
 		if i > 0 {
 			b.WriteString(" OR ")
 		}
-		fmt.Fprintf(&b, "(%s = %d AND (%s))", mine, i+1, s.filter)
+		fmt.Fprintf(&b, "(%s = %d AND (%s))", mine, s.number, s.filter)
 	}
 	return b.String()
 }
@@ -154,12 +161,12 @@ func (v *view) query(t Table) string {
 func (v *view) choose(i int, c policy.Column, mine string) string {
 	byText := map[string][]string{}
 	var order []string
-	for n, s := range v.shapes {
+	for _, s := range v.shapes {
 		text := s.columns[i]
 		if byText[text] == nil {
 			order = append(order, text)
 		}
-		byText[text] = append(byText[text], fmt.Sprint(n+1))
+		byText[text] = append(byText[text], fmt.Sprint(s.number))
 	}
 	raw := column(c.Name)
 	if len(order) == 1 && order[0] == raw {

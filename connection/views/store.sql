@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS portcullis_views.made (
 CREATE TABLE IF NOT EXISTS portcullis_views.person (
 	base oid NOT NULL,
 	role oid NOT NULL,
-	shape integer NOT NULL,
+	shape bigint NOT NULL,
 	PRIMARY KEY (base, role)
 );
 CREATE TABLE IF NOT EXISTS portcullis_views.slot (
