@@ -182,10 +182,11 @@ func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 	digest := digestOf(d.want) + viewsDigest(d.views)
 	if crawlDue || digest != m.digest || len(m.status.Pending) > 0 {
 		m.digest = ""
-		if err := l.applyViews(ctx, target, open, &d); err != nil {
+		failed, err := l.applyViews(ctx, target, open, &d)
+		if err != nil {
 			return err
 		}
-		if err := l.enforce(ctx, target, open, d, accounts); err != nil {
+		if err := l.enforce(ctx, target, open, d, accounts, failed); err != nil {
 			return err
 		}
 		if len(m.status.Pending) == 0 {
@@ -299,8 +300,8 @@ func (s *Store) sameInstance(ctx context.Context, c Connection, server connectio
 	return sameInstanceTwice(&c, err)
 }
 
-// enforce applies the difference and takes over the report.
-func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, open grants.Connect, d desired, accounts ConnectionAccounts) error {
+// enforce applies the difference and takes over the report; failed is pending beside it.
+func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, open grants.Connect, d desired, accounts ConnectionAccounts, failed []connection.Pending) error {
 	m := &l.memory
 	engine, err := l.engine(target, open)
 	if err != nil {
@@ -310,6 +311,7 @@ func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, 
 	if err != nil {
 		return err
 	}
+	report.Pending = append(report.Pending, failed...)
 	l.takeOver(report)
 	st := &m.status
 	st.Lacking = append(firstOf(m.tables.lacking, maxListed), report.Lacking...)
@@ -355,7 +357,8 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 		return err
 	}
 	open := l.c.reach.opener(target)
-	if err := l.applyViews(ctx, target, open, &desired{}); err != nil {
+	failed, err := l.applyViews(ctx, target, open, &desired{})
+	if err != nil {
 		return err
 	}
 	engine, err := l.engine(target, open)
@@ -366,6 +369,7 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	report.Pending = append(report.Pending, failed...)
 	l.takeOver(report)
 	if len(report.Pending) > 0 {
 		return nil

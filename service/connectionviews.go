@@ -117,19 +117,21 @@ func (s *Store) viewKey(ctx context.Context, connectionID string) ([]byte, error
 }
 
 // applyViews makes the views equal to what is wanted and adds the sets of those
-// who may query them. Where they cannot be made, nobody sees anything and the
-// round goes on.
-func (l *connectionLoop) applyViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), d *desired) error {
+// who may query them. Where they cannot be made nobody sees anything, and what
+// failed is pending: it must not hold up revokes. The error is for what ends the round.
+func (l *connectionLoop) applyViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), d *desired) (failed []connection.Pending, err error) {
 	databases, err := l.viewDatabases(ctx, d)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var status []ViewStatus
-	var failed error
 	for _, database := range databases {
 		made, refused, err := l.databaseViews(ctx, target, open, database, d.views[database])
+		if ctx.Err() != nil || errors.Is(err, errLease) {
+			return nil, err
+		}
 		if err != nil {
-			failed = errors.Join(failed, err)
+			failed = append(failed, l.viewsPending(database, err))
 			continue
 		}
 		for _, m := range made {
@@ -153,7 +155,18 @@ func (l *connectionLoop) applyViews(ctx context.Context, target connection.Targe
 		}
 	}
 	l.memory.status.Views = firstOf(status, maxListed)
-	return failed
+	return failed, nil
+}
+
+// viewsPending tells of a database whose views could not be made equal, since when.
+func (l *connectionLoop) viewsPending(database string, err error) connection.Pending {
+	p := connection.Pending{Statement: fmt.Sprintf("-- views in database %q", database), Since: l.c.now(), Error: asInstanceError(err)}
+	for _, before := range l.memory.status.Pending {
+		if before.Statement == p.Statement {
+			p.Since = before.Since
+		}
+	}
+	return p
 }
 
 // viewDatabases are those in which views are wanted or may stand from before.

@@ -105,7 +105,6 @@ func (a *applier) prepare(ctx context.Context, tx pgx.Tx) error {
 		"SET LOCAL search_path = pg_catalog, pg_temp",
 		"SET LOCAL client_min_messages = warning",
 		"SET LOCAL ROLE " + quoteIdentifier(a.o.Target.ViewsOwner()),
-		storeSQL,
 	} {
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return err
@@ -118,7 +117,8 @@ func (a *applier) prepare(ctx context.Context, tx pgx.Tx) error {
 	if foreign {
 		return &connection.Error{Code: "foreign_schema", Message: "schema portcullis_views belongs to somebody else", Hint: "Drop or rename it if it is not known to you."}
 	}
-	return nil
+	_, err := tx.Exec(ctx, storeSQL)
+	return err
 }
 
 // takeAway ends what people see who are no longer wanted, then drops views of
