@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -43,7 +44,17 @@ func connectionQueryAudit(ctx context.Context, i *invocation) error {
 
 func showQueryAudit(ctx context.Context, i *invocation, c *service.Client, at string) error {
 	var a service.ConnectionQueryAudit
-	if err := c.Call(ctx, http.MethodGet, at, nil, &a); err != nil {
+	err := c.Call(ctx, http.MethodGet, at, nil, &a)
+	var answer *service.Error
+	if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
+		// Of a connection that there is.
+		if err := c.Call(ctx, http.MethodGet, path("connections", i.args[0]), nil, &service.Connection{}); err != nil {
+			return err
+		}
+		fmt.Fprintln(i.io.out, "off")
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(i.io.out, "%s: %d records, %d entries damaged\n", a.Who, a.Records, a.Damaged)
