@@ -40,6 +40,7 @@ var sections = []section{
 	{"sessions", sessions},
 	{"crawls", crawls},
 	{"grants", granting},
+	{"connections", connections},
 }
 
 func main() {
