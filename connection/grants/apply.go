@@ -125,6 +125,9 @@ func (x *executor) transaction(ctx context.Context, database string, list []chan
 	if err != nil {
 		return -1, err
 	}
+	if x.o.Target.Mode == connection.ModeBroker {
+		defer x.sessions.drop(database) // others' functions may have changed its settings and prepared statements
+	}
 	at, err = x.send(ctx, conn, list, wait)
 	if err == nil {
 		if err = x.o.Fence(ctx); err != nil {

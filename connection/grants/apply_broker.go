@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"portcullis.dev/portcullis/connection"
 )
 
 // sendToBroker has the broker's functions make the changes of a transaction, up
@@ -22,7 +23,7 @@ func (x *executor) sendToBroker(ctx context.Context, conn *pgx.Conn, list []chan
 	}
 	_, err = conn.PgConn().Exec(ctx, begin(wait)+"; "+call).ReadAll()
 	if err == nil {
-		return -1, nil
+		return -1, leftNothing(ctx, conn, list[0])
 	}
 	var e *pgconn.PgError
 	if !errors.As(err, &e) || e.Severity == "FATAL" {
@@ -49,4 +50,27 @@ func (x *executor) brokerCall(list []change) (string, error) {
 		return "", fmt.Errorf("grants: the broker's words: %w", err)
 	}
 	return "SELECT portcullis_broker." + function + "(" + quoteLiteral(string(text)) + ")", nil
+}
+
+// sqlLeft looks for what would run as the account at the commit: triggers that
+// were put off, which hang on rows written (as who wrote them only from PostgreSQL 18
+// on), and cursors that are to outlive it.
+const sqlLeft = `SET LOCAL search_path = pg_catalog, pg_temp; SELECT 1 FROM pg_cursors WHERE is_holdable
+	UNION ALL SELECT 1 FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'RowExclusiveLock' AND relation >= 16384`
+
+// leftNothing makes sure that what calls itself the broker of tables left no code
+// behind: it is its owner's, who may have put something else in its place.
+func leftNothing(ctx context.Context, conn *pgx.Conn, first change) error {
+	if first.onRoles() {
+		return nil // its owner is ours, and it notes what it makes
+	}
+	results, err := conn.PgConn().Exec(ctx, sqlLeft).ReadAll()
+	if err != nil {
+		return err
+	}
+	if len(results[len(results)-1].Rows) > 0 {
+		return &connection.Error{Code: "foreign_broker", Message: "the broker of this database does what the broker does not: it wrote rows or left a cursor",
+			Hint: "See who replaced portcullis_broker.tables, and install the broker again."}
+	}
+	return nil
 }
