@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
@@ -163,6 +164,9 @@ func (s *Server) listObjects(w http.ResponseWriter, r *http.Request, _ caller) e
 	var err error
 	if f.Dropped, err = boolFrom(r, "dropped"); err != nil {
 		return err
+	}
+	if f.AfterID != "" && uuid.Validate(f.AfterID) != nil {
+		return malformed("after_id", "%q is not a uuid", f.AfterID)
 	}
 	if f.Limit, err = limitFrom(r); err != nil {
 		return err

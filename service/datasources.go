@@ -58,6 +58,9 @@ func normalizeDataSource(d *DataSource) error {
 	if err := checkName("source", d.Source, 63); err != nil {
 		return err
 	}
+	if err := checkText("remote_schema", d.RemoteSchema, 256); err != nil {
+		return err
+	}
 	if err := checkName("remote_table", d.RemoteTable, 256); err != nil {
 		return err
 	}

@@ -111,14 +111,29 @@ func checkFields(path string, raw json.RawMessage, t reflect.Type, depth int) er
 		if tok != json.Delim('{') {
 			return malformed(named(path), "must be an object")
 		}
-		return checkObject(path, dec, t, depth)
+		return checkObject(path, raw, dec, t, depth)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8:
 		if tok != json.Delim('[') {
 			return malformed(named(path), "must be a list")
 		}
 		return checkList(path, dec, t, depth)
 	}
+	if text, ok := tok.(string); ok && t.Kind() == reflect.String {
+		if err := checkEncoding(path, text, raw); err != nil {
+			return err
+		}
+	}
 	return checkUnmarshal(path, raw, t)
+}
+
+// checkEncoding refuses a text that encoding/json changed to be able to read
+// it (bytes that are not UTF-8, half a surrogate pair) and one with a NUL.
+func checkEncoding(path, text string, raw []byte) error {
+	const replacement = "\ufffd"
+	if strings.Count(text, replacement) > bytes.Count(raw, []byte(replacement))+bytes.Count(bytes.ToLower(raw), []byte(`\ufffd`)) {
+		return invalid(named(path), "is not valid UTF-8")
+	}
+	return checkText(named(path), text, maxBody)
 }
 
 func checkUnmarshal(path string, raw json.RawMessage, t reflect.Type) error {
@@ -128,15 +143,19 @@ func checkUnmarshal(path string, raw json.RawMessage, t reflect.Type) error {
 	return nil
 }
 
-func checkObject(path string, dec *json.Decoder, t reflect.Type, depth int) error {
+func checkObject(path string, text []byte, dec *json.Decoder, t reflect.Type, depth int) error {
 	seen := map[string]bool{}
 	for dec.More() {
+		start := dec.InputOffset()
 		tok, err := dec.Token()
 		if err != nil {
 			return at(path, decodeError(err))
 		}
 		name, _ := tok.(string)
 		here := strings.TrimPrefix(path+"."+name, ".")
+		if err := checkEncoding(here, name, text[start:dec.InputOffset()]); err != nil {
+			return err
+		}
 		if seen[name] {
 			return malformed(here, "is given twice")
 		}

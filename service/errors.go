@@ -79,6 +79,8 @@ func constraint(field string, err error) error {
 		return conflict(field, "another entry depends on it or it names an entry that does not exist (%s)", pg.ConstraintName)
 	case "23514", "23502", "22001":
 		return invalid(field, "value is not acceptable (%s)", pg.ConstraintName)
+	case "54000":
+		return invalid(field, "is too long to be stored")
 	case "22021", "22P05":
 		return invalid(field, "text contains a character that cannot be stored")
 	}

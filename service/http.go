@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -127,6 +128,9 @@ func (s *Server) serve(rt route) http.HandlerFunc {
 		defer s.recovered(rec, r)
 		c, err := s.authenticate(r, rt)
 		if err == nil {
+			err = checkAddress(r, rt)
+		}
+		if err == nil {
 			err = rt.handle(rec, r, c)
 		}
 		if err != nil {
@@ -135,6 +139,32 @@ func (s *Server) serve(rt route) http.HandlerFunc {
 		s.metrics.observe(label, rec.status, time.Since(start))
 		s.log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "key", c.key.Name, "node", c.node, "took", time.Since(start))
 	}
+}
+
+// checkAddress refuses a path or parameters that would not be read as they
+// were meant, or that PostgreSQL cannot store.
+func checkAddress(r *http.Request, rt route) error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return malformed("query", "cannot be read: %v", err)
+	}
+	for name, values := range query {
+		if !slices.ContainsFunc(rt.params, func(p param) bool { return p.name == name && p.in == "query" }) {
+			return malformed(name, "is not a known parameter")
+		}
+		if len(values) > 1 {
+			return malformed(name, "is given twice")
+		}
+		if err := checkText(name, values[0], maxString); err != nil {
+			return err
+		}
+	}
+	for _, p := range rt.params {
+		if err := checkText(p.name, r.PathValue(p.name), maxString); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recovered turns a panic of one request into its failure.

@@ -97,6 +97,9 @@ func (l *LimitsFor) normalize(at string) error {
 	case l.Group != "" && l.IAMID != "":
 		return invalid(at+".iamid", "belongs to userid, not to group")
 	case l.Group != "":
+		if err := checkText(at+".group", l.Group, 256); err != nil {
+			return err
+		}
 		return l.limits().check(at, 1)
 	}
 	if l.IAMID == "" {
