@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -185,7 +186,8 @@ func (r *Report) broker(ctx context.Context, conn *pgx.Conn, t connection.Target
 	reinstall := "run the script that --print-script prints, in database " + identifier(name)
 	var callable bool
 	err := one(ctx, conn, `SELECT coalesce(has_schema_privilege($1, 'USAGE') AND has_function_privilege(to_regprocedure($1 || '.about()'), 'EXECUTE')
-		AND has_function_privilege(to_regprocedure($1 || '.tables(jsonb)'), 'EXECUTE'), false) FROM (SELECT to_regnamespace($1)) x(n) WHERE n IS NOT NULL
+		AND has_function_privilege(to_regprocedure($1 || '.tables(jsonb)'), 'EXECUTE')
+		AND (SELECT p.prosecdef AND p.proowner <> (SELECT oid FROM pg_roles WHERE rolname = current_user) FROM pg_proc p WHERE p.oid = to_regprocedure($1 || '.about()')), false) FROM (SELECT to_regnamespace($1)) x(n) WHERE n IS NOT NULL
 		UNION ALL SELECT false LIMIT 1`, []any{connection.BrokerSchema}, &callable)
 	if err != nil {
 		return false, fmt.Errorf("looking for the broker: %w", err)
@@ -200,7 +202,13 @@ func (r *Report) broker(ctx context.Context, conn *pgx.Conn, t connection.Target
 		Roles, Logins bool
 	}
 	var text []byte
-	if err := one(ctx, conn, "SELECT portcullis_broker.about()::text", nil, &text); err != nil {
+	// Others may have written it: it changes nothing, and no commit runs what it put off.
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return false, fmt.Errorf("asking the broker: %w", err)
+	}
+	err = tx.QueryRow(ctx, "SELECT portcullis_broker.about()::text").Scan(&text)
+	if err := errors.Join(err, tx.Rollback(ctx)); err != nil {
 		return false, fmt.Errorf("asking the broker: %w", err)
 	}
 	if err := json.Unmarshal(text, &about); err != nil {
