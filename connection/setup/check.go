@@ -187,7 +187,8 @@ func (r *Report) broker(ctx context.Context, conn *pgx.Conn, t connection.Target
 	var callable bool
 	err := one(ctx, conn, `SELECT coalesce(has_schema_privilege($1, 'USAGE') AND has_function_privilege(to_regprocedure($1 || '.about()'), 'EXECUTE')
 		AND has_function_privilege(to_regprocedure($1 || '.tables(jsonb)'), 'EXECUTE')
-		AND (SELECT p.prosecdef AND p.proowner <> (SELECT oid FROM pg_roles WHERE rolname = current_user) FROM pg_proc p WHERE p.oid = to_regprocedure($1 || '.about()')), false) FROM (SELECT to_regnamespace($1)) x(n) WHERE n IS NOT NULL
+		AND (SELECT p.prosecdef AND p.proowner <> (SELECT oid FROM pg_roles WHERE rolname = current_user) FROM pg_proc p
+			WHERE p.pronamespace = n AND p.proname = 'about' AND p.pronargs = 0), false) FROM (SELECT to_regnamespace($1)) x(n) WHERE n IS NOT NULL
 		UNION ALL SELECT false LIMIT 1`, []any{connection.BrokerSchema}, &callable)
 	if err != nil {
 		return false, fmt.Errorf("looking for the broker: %w", err)
