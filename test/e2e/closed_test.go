@@ -150,6 +150,7 @@ func toleranceEnds(t *testing.T, w *world.World) {
 		if err := w.WaitSynced(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		decided(t, w)
 	}
 	was := d.LatencyTolerance
 	set("1s")
@@ -166,6 +167,21 @@ func toleranceEnds(t *testing.T, w *world.World) {
 	}
 	set(was)
 	recovers(t, w, 20*time.Second)
+}
+
+// decided waits until the node decides by what the service has now.
+func decided(t *testing.T, w *world.World) {
+	t.Helper()
+	var st service.Status
+	if err := w.Call(t.Context(), http.MethodGet, "/v1/status", nil, &st); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.Until(t.Context(), 20*time.Second, func() (bool, error) {
+		version, err := strconv.ParseInt(admin(t, w, "SELECT coalesce((SELECT value FROM immutasys.status() WHERE name = 'policy.version'), '0')"), 10, 64)
+		return version >= st.Version, err
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func keyRevoked(t *testing.T, w *world.World) {

@@ -65,6 +65,7 @@ func TestAnAdministratorsDay(t *testing.T) {
 
 	w.cli("connection", "map", "shop", "--user", "ana", "--none")
 	w.soonCan("ana", readOrders, false)
+	w.cli("connection", "sync", "shop") // who is who is written down at the end of a round
 	if out := w.cli("connection", "accounts", "shop"); !strings.Contains(out, "local/ana\t-") {
 		t.Errorf("accounts: %s", out)
 	}
