@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -144,7 +145,7 @@ func TestNamesCannotEscape(t *testing.T) {
 				t.Fatalf("%s: %q became %s", d.Name(), name, q)
 			}
 		}
-		l := strings.TrimPrefix(literal(name), "E")
+		l := strings.TrimPrefix(sqltext.Literal(name), "E")
 		if inner := l[1 : len(l)-1]; strings.Contains(strings.ReplaceAll(inner, "''", ""), "'") || strings.ReplaceAll(strings.ReplaceAll(inner, "''", "'"), `\\`, `\`) != name {
 			t.Fatalf("%q became %s", name, l)
 		}

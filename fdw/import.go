@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // ListKind is what IMPORT FOREIGN SCHEMA does with its list of names.
@@ -143,16 +145,16 @@ func (t *ImportedTable) create(r ImportRequest) string {
 	var b strings.Builder
 	b.WriteString("CREATE FOREIGN TABLE ")
 	if r.LocalSchema != "" {
-		b.WriteString(identifier(r.LocalSchema) + ".")
+		b.WriteString(sqltext.Identifier(r.LocalSchema) + ".")
 	}
-	b.WriteString(identifier(t.Name) + " (")
+	b.WriteString(sqltext.Identifier(t.Name) + " (")
 	for i, c := range t.Columns {
 		if i > 0 {
 			b.WriteString(",")
 		}
-		b.WriteString("\n\t" + identifier(c.Name) + " " + c.Type)
+		b.WriteString("\n\t" + sqltext.Identifier(c.Name) + " " + c.Type)
 		if c.Name != c.RemoteName {
-			b.WriteString(" OPTIONS (column_name " + literal(c.RemoteName) + ")")
+			b.WriteString(" OPTIONS (column_name " + sqltext.Literal(c.RemoteName) + ")")
 		}
 		if r.Options["import_collation"] == "C" && isTextType(c.Type) {
 			b.WriteString(` COLLATE pg_catalog."C"`)
@@ -161,29 +163,17 @@ func (t *ImportedTable) create(r ImportRequest) string {
 			b.WriteString(" NOT NULL")
 		}
 	}
-	b.WriteString("\n) SERVER " + identifier(r.Server) + " OPTIONS (")
+	b.WriteString("\n) SERVER " + sqltext.Identifier(r.Server) + " OPTIONS (")
 	if t.RemoteSchema != "" {
-		b.WriteString("schema_name " + literal(t.RemoteSchema) + ", ")
+		b.WriteString("schema_name " + sqltext.Literal(t.RemoteSchema) + ", ")
 	}
-	b.WriteString("table_name " + literal(t.RemoteName) + ");")
+	b.WriteString("table_name " + sqltext.Literal(t.RemoteName) + ");")
 	return b.String()
 }
 
 func isTextType(t string) bool {
 	base := typeFromName(t)
 	return base == "text" || base == "varchar" || base == "bpchar"
-}
-
-// identifier quotes a name for PostgreSQL.
-func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-// literal quotes text for PostgreSQL under either standard_conforming_strings.
-func literal(s string) string {
-	s = strings.ReplaceAll(s, "'", "''")
-	if strings.Contains(s, `\`) {
-		return "E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
-	}
-	return "'" + s + "'"
 }
 
 func checkImportOptions(r ImportRequest) error {

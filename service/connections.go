@@ -15,6 +15,7 @@ import (
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/connection/mapping"
+	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -404,7 +405,7 @@ func fullName(parts ...string) string {
 	quoted := make([]string, len(parts))
 	for i, p := range parts {
 		if strings.ContainsAny(p, `."`) {
-			p = `"` + strings.ReplaceAll(p, `"`, `""`) + `"`
+			p = sqltext.Identifier(p)
 		}
 		quoted[i] = p
 	}

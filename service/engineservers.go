@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // serverOptions are the options that the foreign server is to have.
@@ -47,7 +49,7 @@ func (e *Engine) syncServer(ctx context.Context, conn *pgx.Conn, s Source) error
 	if !exists {
 		if err := inTransaction(ctx, conn,
 			"CREATE SERVER "+quote(s.Name)+" FOREIGN DATA WRAPPER portcullis"+optionList(nil, want),
-			"COMMENT ON SERVER "+quote(s.Name)+" IS "+literal(serverMark)); err != nil {
+			"COMMENT ON SERVER "+quote(s.Name)+" IS "+sqltext.Literal(serverMark)); err != nil {
 			return err
 		}
 	} else if list := optionList(have, want); list != "" {
@@ -133,11 +135,11 @@ func optionList(have, want map[string]string) string {
 		old, exists := have[name]
 		switch {
 		case have == nil:
-			parts = append(parts, quote(name)+" "+literal(want[name]))
+			parts = append(parts, quote(name)+" "+sqltext.Literal(want[name]))
 		case !exists:
-			parts = append(parts, "ADD "+quote(name)+" "+literal(want[name]))
+			parts = append(parts, "ADD "+quote(name)+" "+sqltext.Literal(want[name]))
 		case old != want[name]:
-			parts = append(parts, "SET "+quote(name)+" "+literal(want[name]))
+			parts = append(parts, "SET "+quote(name)+" "+sqltext.Literal(want[name]))
 		}
 	}
 	for _, name := range sortedKeys(have) {
@@ -149,15 +151,6 @@ func optionList(have, want map[string]string) string {
 		return ""
 	}
 	return " OPTIONS (" + strings.Join(parts, ", ") + ")"
-}
-
-// literal quotes a string constant, safe with any standard_conforming_strings.
-func literal(text string) string {
-	quoted := "'" + strings.ReplaceAll(strings.ReplaceAll(text, `\`, `\\`), "'", "''") + "'"
-	if strings.Contains(text, `\`) {
-		return " E" + quoted
-	}
-	return quoted
 }
 
 // dropServers drops the servers that were made here and that no source needs any more.

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // tableSchema is where people find the data sources.
@@ -266,7 +268,7 @@ func importTable(ctx context.Context, tx pgx.Tx, s Source, d DataSource, old for
 	if err := claimTable(ctx, tx, t, d); err != nil {
 		return t, err
 	}
-	if _, err := tx.Exec(ctx, "COMMENT ON FOREIGN TABLE "+qualified(t)+" IS "+literal(serverMark)); err != nil {
+	if _, err := tx.Exec(ctx, "COMMENT ON FOREIGN TABLE "+qualified(t)+" IS "+sqltext.Literal(serverMark)); err != nil {
 		return t, err
 	}
 	_, err = tx.Exec(ctx, "DROP SCHEMA "+quote(staging))

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // Version of the functions; About tells the one that is installed.
@@ -86,12 +87,12 @@ func check(o Options) error {
 
 func print(o Options, parts []string) string {
 	values := strings.NewReplacer(
-		"{{prefix}}", literal(o.Target.Prefix),
-		"{{account}}", identifier(o.Target.Username),
-		"{{account_name}}", literal(o.Target.Username),
-		"{{owner}}", identifier(o.Target.OwnerRole()),
-		"{{owner_name}}", literal(o.Target.OwnerRole()),
-		"{{views_name}}", literal(o.Target.ViewsOwner()),
+		"{{prefix}}", sqltext.Literal(o.Target.Prefix),
+		"{{account}}", sqltext.Identifier(o.Target.Username),
+		"{{account_name}}", sqltext.Literal(o.Target.Username),
+		"{{owner}}", sqltext.Identifier(o.Target.OwnerRole()),
+		"{{owner_name}}", sqltext.Literal(o.Target.OwnerRole()),
+		"{{views_name}}", sqltext.Literal(o.Target.ViewsOwner()),
 		"{{logins}}", fmt.Sprint(o.Target.MakeRoles),
 		"{{roles}}", fmt.Sprint(o.Roles),
 		"{{version}}", fmt.Sprint(Version),
@@ -107,20 +108,9 @@ func print(o Options, parts []string) string {
 	}
 	for _, s := range o.Schemas {
 		if parts[len(parts)-1] == "close" {
-			fmt.Fprintf(&b, "SELECT portcullis_broker.list_schema(%s);\n", literal(s))
+			fmt.Fprintf(&b, "SELECT portcullis_broker.list_schema(%s);\n", sqltext.Literal(s))
 		}
 	}
 	b.WriteString("COMMIT;\n")
 	return b.String()
-}
-
-func identifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
-
-// literal quotes under either setting of standard_conforming_strings.
-func literal(s string) string {
-	q := "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	if strings.Contains(s, `\`) {
-		return "E" + strings.ReplaceAll(q, `\`, `\\`)
-	}
-	return q
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // Databases of the system are left out: template0 takes no connections, what
@@ -51,13 +52,13 @@ func scanDatabase(row pgx.CollectableRow) (connection.Database, error) {
 			Hint: "Rename it: ALTER DATABASE … RENAME TO …."}
 	case halfDropped:
 		db.Err = &connection.Error{Code: "database_invalid", Message: fmt.Sprintf("database %q is invalid: DROP DATABASE was interrupted", name),
-			Hint: "Drop it again: DROP DATABASE " + identifier(name) + ";"}
+			Hint: "Drop it again: DROP DATABASE " + sqltext.Identifier(name) + ";"}
 	case !allowed:
 		db.Err = &connection.Error{Code: "database_closed", Message: fmt.Sprintf("database %q takes no connections", name),
-			Hint: "To open it: ALTER DATABASE " + identifier(name) + " ALLOW_CONNECTIONS true;"}
+			Hint: "To open it: ALTER DATABASE " + sqltext.Identifier(name) + " ALLOW_CONNECTIONS true;"}
 	case !connect:
 		db.Err = &connection.Error{Code: "missing_privilege", Message: fmt.Sprintf("the system account may not connect to database %q", name),
-			Hint: "To allow it: GRANT CONNECT ON DATABASE " + identifier(name) + " TO the system account."}
+			Hint: "To allow it: GRANT CONNECT ON DATABASE " + sqltext.Identifier(name) + " TO the system account."}
 	case encoding == "MULE_INTERNAL": // the only one that PostgreSQL cannot convert to UTF-8
 		db.Err = &connection.Error{Code: "encoding", Message: fmt.Sprintf("database %q has the encoding MULE_INTERNAL, which PostgreSQL cannot convert to UTF-8", name),
 			Hint: "Dump it and restore it into a database with the encoding UTF8."}

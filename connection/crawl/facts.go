@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // facts of a database that decide what is enforceable in it.
@@ -51,5 +52,5 @@ func (f facts) sql(query string) string {
 			unlisted = unlistedSQL
 		}
 	}
-	return strings.NewReplacer("{{unlisted}}", unlisted, "{{views}}", "'"+strings.ReplaceAll(f.views, "'", "''")+"'").Replace(query)
+	return strings.NewReplacer("{{unlisted}}", unlisted, "{{views}}", sqltext.Literal(f.views)).Replace(query)
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // lack says, as bits, what our grants on a table would fail for. The five
@@ -32,29 +33,29 @@ func (l lack) privileges() []string {
 func (l lack) explain(f facts, database, schema string, o connection.Object) (reason, fix string) {
 	if f.mode == connection.ModeBroker && !f.readable() {
 		return "the broker is not installed in this database, or the system account may not use it",
-			"portcullis connection add --print-script shows the script to run in database " + identifier(database)
+			"portcullis connection add --print-script shows the script to run in database " + sqltext.Identifier(database)
 	}
-	table := identifier(schema) + "." + identifier(o.Name)
+	table := sqltext.Identifier(schema) + "." + sqltext.Identifier(o.Name)
 	var reasons, fixes []string
 	if f.closed {
 		reasons = append(reasons, "grant CONNECT on the database")
-		fixes = append(fixes, fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s WITH GRANT OPTION;", identifier(database), identifier(f.name)))
+		fixes = append(fixes, fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s WITH GRANT OPTION;", sqltext.Identifier(database), sqltext.Identifier(f.name)))
 	}
 	if l&lackSchema != 0 {
 		reasons = append(reasons, "grant USAGE on the schema")
-		fixes = append(fixes, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s WITH GRANT OPTION;", identifier(schema), identifier(f.name)))
+		fixes = append(fixes, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s WITH GRANT OPTION;", sqltext.Identifier(schema), sqltext.Identifier(f.name)))
 	}
 	if missing := l.privileges(); len(missing) > 0 {
 		list := strings.Join(missing, ", ")
 		reasons = append(reasons, "grant "+list+" on it")
-		fixes = append(fixes, fmt.Sprintf("GRANT %s ON TABLE %s TO %s WITH GRANT OPTION;", list, table, identifier(f.name)),
+		fixes = append(fixes, fmt.Sprintf("GRANT %s ON TABLE %s TO %s WITH GRANT OPTION;", list, table, sqltext.Identifier(f.name)),
 			fmt.Sprintf("ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA %s GRANT %s ON TABLES TO %s WITH GRANT OPTION;",
-				identifier(o.Owner), identifier(schema), strings.Join(connection.Write.Privileges(), ", "), identifier(f.name)))
+				sqltext.Identifier(o.Owner), sqltext.Identifier(schema), strings.Join(connection.Write.Privileges(), ", "), sqltext.Identifier(f.name)))
 	}
 	var parts []string
 	if l&lackListed != 0 && f.mode == connection.ModeBroker {
 		parts = append(parts, "the broker lists neither it nor its schema")
-		fixes = append(fixes, fmt.Sprintf("SELECT portcullis_broker.list_table(%s);", literal(table)))
+		fixes = append(fixes, fmt.Sprintf("SELECT portcullis_broker.list_table(%s);", sqltext.Literal(table)))
 	}
 	if len(reasons) > 0 {
 		parts = append(parts, fmt.Sprintf("%s may not %s", f.name, strings.Join(reasons, ", nor ")))

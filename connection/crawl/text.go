@@ -6,7 +6,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/connection"
@@ -34,17 +33,6 @@ func clean(s string) (string, bool) {
 func cleaned(s string) string {
 	s, _ = clean(s)
 	return s
-}
-
-func identifier(s string) string { return pgx.Identifier{s}.Sanitize() }
-
-// literal quotes under either setting of standard_conforming_strings.
-func literal(s string) string {
-	q := "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	if strings.Contains(s, `\`) {
-		return "E" + strings.ReplaceAll(q, `\`, `\\`)
-	}
-	return q
 }
 
 // explain makes what went wrong in a database into what a person can act on.

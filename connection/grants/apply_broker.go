@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // sendToBroker has the broker's functions make the changes of a transaction, up
@@ -49,7 +50,7 @@ func (x *executor) brokerCall(list []change) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("grants: the broker's words: %w", err)
 	}
-	return "SELECT portcullis_broker." + function + "(" + quoteLiteral(string(text)) + ")", nil
+	return "SELECT portcullis_broker." + function + "(" + sqltext.Literal(string(text)) + ")", nil
 }
 
 // sqlLeft looks for what would run as the account at the commit: triggers that

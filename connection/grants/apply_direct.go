@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // errReplaced says that a statement met another object or role under the name
@@ -80,7 +82,7 @@ func actAs(as string) string {
 	if as == "" {
 		return "SET LOCAL ROLE NONE"
 	}
-	return "SET LOCAL ROLE " + quoteIdentifier(as)
+	return "SET LOCAL ROLE " + sqltext.Identifier(as)
 }
 
 // check is a query for the numbers of the changes that did not do what was
@@ -100,8 +102,8 @@ func (x *executor) check(list []change) string {
 		case leaveAdmin, resetRole:
 			act = leaveRole
 		}
-		rows[act] = append(rows[act], fmt.Sprintf("(%d, %d::oid, %s, %s, %d::oid, %d::oid, '{%s}'::text[], %s)", i, c.object.OID, quoteLiteral(c.object.Schema),
-			quoteLiteral(c.object.Name), x.oids[c.role], x.oids[c.member], strings.Join(c.privileges, ","), quoteLiteral(c.role)))
+		rows[act] = append(rows[act], fmt.Sprintf("(%d, %d::oid, %s, %s, %d::oid, %d::oid, '{%s}'::text[], %s)", i, c.object.OID, sqltext.Literal(c.object.Schema),
+			sqltext.Literal(c.object.Name), x.oids[c.role], x.oids[c.member], strings.Join(c.privileges, ","), sqltext.Literal(c.role)))
 	}
 	parts := []string{"SELECT NULL::int WHERE false"}
 	for _, act := range slices.Sorted(maps.Keys(checks)) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // action is what a change does. Those on roles belong to the maintenance
@@ -55,40 +56,40 @@ func (c change) target() (kind, name string) {
 	case grantTable, revokeTable:
 		return "table", quoteTable(c.object.Schema, c.object.Name)
 	case grantSchema, revokeSchema:
-		return "schema", quoteIdentifier(c.object.Schema)
+		return "schema", sqltext.Identifier(c.object.Schema)
 	}
-	return "database", quoteIdentifier(c.object.Name)
+	return "database", sqltext.Identifier(c.object.Name)
 }
 
 // sql is the statement as it is run in grantor mode; broker mode runs the same
 // inside its functions.
 func (c change) sql(version int) string {
-	r := quoteIdentifier(c.role)
+	r := sqltext.Identifier(c.role)
 	switch c.action {
 	case makeRole:
 		can := "NOLOGIN"
 		if c.login {
 			can = "LOGIN"
 		}
-		return fmt.Sprintf("CREATE ROLE %s %s; COMMENT ON ROLE %s IS %s", r, can, r, quoteLiteral(c.comment))
+		return fmt.Sprintf("CREATE ROLE %s %s; COMMENT ON ROLE %s IS %s", r, can, r, sqltext.Literal(c.comment))
 	case resetRole:
 		return "ALTER ROLE " + r + " NOLOGIN NOCREATEROLE INHERIT"
 	case dropRole:
 		return "DROP ROLE " + r
 	case joinRole:
 		if version >= 160000 {
-			return fmt.Sprintf("GRANT %s TO %s WITH INHERIT TRUE, SET FALSE", r, quoteIdentifier(c.member))
+			return fmt.Sprintf("GRANT %s TO %s WITH INHERIT TRUE, SET FALSE", r, sqltext.Identifier(c.member))
 		}
-		return fmt.Sprintf("GRANT %s TO %s", r, quoteIdentifier(c.member))
+		return fmt.Sprintf("GRANT %s TO %s", r, sqltext.Identifier(c.member))
 	case leaveRole, leaveAdmin:
 		by, option := "", ""
 		if c.grantedBy != "" {
-			by = " GRANTED BY " + quoteIdentifier(c.grantedBy)
+			by = " GRANTED BY " + sqltext.Identifier(c.grantedBy)
 		}
 		if c.action == leaveAdmin {
 			option = "ADMIN OPTION FOR "
 		}
-		return fmt.Sprintf("REVOKE %s%s FROM %s%s", option, r, quoteIdentifier(c.member), by)
+		return fmt.Sprintf("REVOKE %s%s FROM %s%s", option, r, sqltext.Identifier(c.member), by)
 	}
 	kind, name := c.target()
 	verb, to := "GRANT", "TO"

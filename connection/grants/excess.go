@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // causes are what gives people more than the policies do, each once: the
@@ -83,8 +84,8 @@ func (e *evaluator) blame(at int, t int32, c *crowd, beyond bits) {
 		statement string
 	}{
 		{asOwner, k.owner, "ALTER TABLE " + quoteTable(d.tables[t].ref.Schema, d.tables[t].ref.Name)},
-		{asSchemaOwner, k.schema.owner, "ALTER SCHEMA " + quoteIdentifier(k.schema.name)},
-		{asDatabaseOwner, d.owner, "ALTER DATABASE " + quoteIdentifier(d.name)},
+		{asSchemaOwner, k.schema.owner, "ALTER SCHEMA " + sqltext.Identifier(k.schema.name)},
+		{asDatabaseOwner, d.owner, "ALTER DATABASE " + sqltext.Identifier(d.name)},
 	} {
 		if beyond&o.bit == 0 {
 			continue
@@ -112,7 +113,7 @@ func (e *evaluator) blameWide(c *crowd, beyond bits) bool {
 	for _, id := range c.reach.identities {
 		if got := e.cat.attributeBits(id) & beyond & wide; got != 0 {
 			found = true
-			e.addWide(c, id, got, fmt.Sprintf("ALTER ROLE %s %s", quoteIdentifier(e.cat.name(id)), without(got)))
+			e.addWide(c, id, got, fmt.Sprintf("ALTER ROLE %s %s", sqltext.Identifier(e.cat.name(id)), without(got)))
 		}
 	}
 	for _, r := range c.reach.roles {
@@ -161,7 +162,7 @@ func (e *evaluator) describe(d *database, k *class, t int32, c *crowd, a entry, 
 	}
 	to := "PUBLIC"
 	if a.grantee != 0 {
-		to = quoteIdentifier(e.cat.name(a.grantee))
+		to = sqltext.Identifier(e.cat.name(a.grantee))
 	}
 	object := "TABLE " + quoteTable(ref.Schema, ref.Name)
 	privileges := onTable(got | got>>optionShift&tableBits).names()
@@ -177,7 +178,7 @@ func (e *evaluator) describe(d *database, k *class, t int32, c *crowd, a entry, 
 	x.Statement = fmt.Sprintf("REVOKE %s ON %s FROM %s", what, object, to)
 	if a.grantor != k.owner && a.via == "" && a.grantor != 0 {
 		// Only who granted can revoke, and a superuser is taken for the owner.
-		x.Statement = fmt.Sprintf("SET ROLE %s; %s; RESET ROLE", quoteIdentifier(e.cat.name(a.grantor)), x.Statement)
+		x.Statement = fmt.Sprintf("SET ROLE %s; %s; RESET ROLE", sqltext.Identifier(e.cat.name(a.grantor)), x.Statement)
 	}
 	return x
 }
@@ -192,5 +193,5 @@ func (e *evaluator) leaveStatement(login, target uint32) string {
 	if len(path) > 1 {
 		member = path[len(path)-2]
 	}
-	return fmt.Sprintf("REVOKE %s FROM %s", quoteIdentifier(path[len(path)-1]), quoteIdentifier(member))
+	return fmt.Sprintf("REVOKE %s FROM %s", sqltext.Identifier(path[len(path)-1]), sqltext.Identifier(member))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // Up to PostgreSQL 15 every member may SET ROLE to a set, and a session that did
@@ -20,7 +21,7 @@ const sqlLingering = `SELECT pid, usename::text FROM pg_stat_activity
 	WHERE usename = ANY ($1) AND (backend_start IS NULL OR backend_start <= $2)`
 
 func lingeringStatement(pid int32, role string) string {
-	return fmt.Sprintf("SELECT pg_terminate_backend(%d) -- a session of %s", pid, quoteIdentifier(role))
+	return fmt.Sprintf("SELECT pg_terminate_backend(%d) -- a session of %s", pid, sqltext.Identifier(role))
 }
 
 // lingering lists the sessions of people who lost a membership in this round,
@@ -64,7 +65,7 @@ func (e *Engine) lingering(ctx context.Context, s *sessions, v *view, x *executo
 				return nil // began after what was revoked
 			}
 			p = connection.Pending{Statement: text, Revoke: true, Since: now, Error: &connection.Error{Code: "session_open",
-				Message: fmt.Sprintf("a session of %s is older than the revoke", quoteIdentifier(role)),
+				Message: fmt.Sprintf("a session of %s is older than the revoke", sqltext.Identifier(role)),
 				Detail:  "If it did SET ROLE to a role of ours, it keeps that role's privileges until it ends: PostgreSQL 15 and older have no way to forbid that.",
 				Hint:    "End the session, or wait until the person does."}}
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // plan is what has to be changed on an instance, in the order in which it is.
@@ -184,7 +185,7 @@ func (p *planner) eligible(members []string) []string {
 		}
 		if why != "" && !p.told[name] {
 			p.told[name] = true
-			p.lacking[why] = append(p.lacking[why], "role "+quoteIdentifier(name))
+			p.lacking[why] = append(p.lacking[why], "role "+sqltext.Identifier(name))
 		}
 	}
 	return out
@@ -235,9 +236,9 @@ func (p *planner) compareRole(name string, kind RoleKind, of string) {
 	if now != nil {
 		delete(p.roles, name)
 		p.refused = append(p.refused, refusal{name, &connection.Error{Code: "role_not_ours",
-			Message: fmt.Sprintf("role %s is there already and was not made for this connection", quoteIdentifier(name)),
+			Message: fmt.Sprintf("role %s is there already and was not made for this connection", sqltext.Identifier(name)),
 			Detail:  "It is left alone, and nothing is granted to it.",
-			Hint:    fmt.Sprintf("If nobody needs it: DROP ROLE %s; or ALTER ROLE %s RENAME TO another name.", quoteIdentifier(name), quoteIdentifier(name))}})
+			Hint:    fmt.Sprintf("If nobody needs it: DROP ROLE %s; or ALTER ROLE %s RENAME TO another name.", sqltext.Identifier(name), sqltext.Identifier(name))}})
 		return
 	}
 	if p.renamed(name, made) {
@@ -262,8 +263,8 @@ func (p *planner) renamed(name string, made MadeRole) bool {
 	}
 	delete(p.roles, name)
 	p.refused = append(p.refused, refusal{name, &connection.Error{Code: "role_renamed",
-		Message: fmt.Sprintf("role %s was renamed to %s", quoteIdentifier(name), quoteIdentifier(now.name)),
-		Detail:  "What it holds is left as it is.", Hint: fmt.Sprintf("ALTER ROLE %s RENAME TO %s", quoteIdentifier(now.name), quoteIdentifier(name))}})
+		Message: fmt.Sprintf("role %s was renamed to %s", sqltext.Identifier(name), sqltext.Identifier(now.name)),
+		Detail:  "What it holds is left as it is.", Hint: fmt.Sprintf("ALTER ROLE %s RENAME TO %s", sqltext.Identifier(now.name), sqltext.Identifier(name))}})
 	return true
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // held is what a role of ours holds on the tables of a class.
@@ -146,7 +147,7 @@ func (p *planner) addFirst(d *database, c change) {
 func (p *planner) grantTable(d *database, k *class, t int32, s wantedSet, missing bits) {
 	as, reason := p.grantAs(d, k, s.bits)
 	if reason == "" && p.target.Mode == connection.ModeBroker && !d.broker.schemas[k.schema.oid] && !d.broker.tables[d.tables[t].ref.OID] {
-		reason = fmt.Sprintf("the broker does not list it; its owner runs: SELECT portcullis_broker.list_schema(%s)", quoteLiteral(k.schema.name))
+		reason = fmt.Sprintf("the broker does not list it; its owner runs: SELECT portcullis_broker.list_schema(%s)", sqltext.Literal(k.schema.name))
 	}
 	if reason != "" {
 		p.lack(reason, d.tables[t])
@@ -168,7 +169,7 @@ func (p *planner) grantAs(d *database, k *class, want bits) (as, reason string) 
 		}
 		if !p.cat.may(d.broker.owner, k.owner, k.acl, want) {
 			return "", fmt.Sprintf("the broker in %s belongs to %s, which may not grant tables of %s; a DBA runs: GRANT %s TO %s", d.name,
-				p.cat.name(d.broker.owner), p.cat.name(k.owner), quoteIdentifier(p.cat.name(k.owner)), quoteIdentifier(p.cat.name(d.broker.owner)))
+				p.cat.name(d.broker.owner), p.cat.name(k.owner), sqltext.Identifier(p.cat.name(k.owner)), sqltext.Identifier(p.cat.name(d.broker.owner)))
 		}
 		return "", ""
 	}
@@ -178,7 +179,7 @@ func (p *planner) grantAs(d *database, k *class, want bits) (as, reason string) 
 		}
 	}
 	return "", fmt.Sprintf("the account lacks the grant option; %s runs: GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA %s TO %s WITH GRANT OPTION",
-		p.cat.name(k.owner), quoteIdentifier(k.schema.name), quoteIdentifier(p.cat.name(p.grantors()[0])))
+		p.cat.name(k.owner), sqltext.Identifier(k.schema.name), sqltext.Identifier(p.cat.name(p.grantors()[0])))
 }
 
 func (p *planner) brokerLacks(d *database) string {
@@ -250,7 +251,7 @@ func (p *planner) compareSchemas(d *database) {
 			continue
 		}
 		c := change{action: grantSchema, role: should, privileges: []string{"USAGE"}, object: connection.ObjectRef{Database: d.name, OID: s.oid, Schema: s.name}}
-		p.grantWay(d, c, s.owner, s.acl, "schema "+quoteIdentifier(s.name))
+		p.grantWay(d, c, s.owner, s.acl, "schema "+sqltext.Identifier(s.name))
 	}
 }
 
@@ -273,7 +274,7 @@ func (p *planner) compareDatabase(d *database) {
 	}
 	if p.roles[should] != nil && !has {
 		c := change{action: grantDatabase, role: should, privileges: []string{"CONNECT"}, object: object}
-		p.grantWay(d, c, d.owner, d.acl, "database "+quoteIdentifier(d.name))
+		p.grantWay(d, c, d.owner, d.acl, "database "+sqltext.Identifier(d.name))
 	}
 }
 

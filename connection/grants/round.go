@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // view is an instance as read once, with what is wanted of it and the
@@ -199,7 +200,7 @@ func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) 
 		r.Pending = append(r.Pending, e.pending(v, c, failures[c.key(v.cat.version)]))
 	}
 	for _, f := range v.plan.refused {
-		r.Pending = append(r.Pending, connection.Pending{Statement: "CREATE ROLE " + quoteIdentifier(f.role), Since: e.since("CREATE ROLE " + quoteIdentifier(f.role)), Error: f.err})
+		r.Pending = append(r.Pending, connection.Pending{Statement: "CREATE ROLE " + sqltext.Identifier(f.role), Since: e.since("CREATE ROLE " + sqltext.Identifier(f.role)), Error: f.err})
 	}
 	for _, err := range v.broken {
 		r.Pending = append(r.Pending, connection.Pending{Statement: "-- " + err.Message, Since: e.since("-- " + err.Message), Error: err})
@@ -301,7 +302,7 @@ func foreignMembers(t connection.Target, v *view) []connection.Excess {
 				privilege = "membership WITH ADMIN OPTION"
 			}
 			out = append(out, connection.Excess{Person: v.want.people[member], Role: member, Privilege: privilege, Via: []string{name}, Grantor: grantor,
-				Statement: fmt.Sprintf("REVOKE %s FROM %s GRANTED BY %s", quoteIdentifier(name), quoteIdentifier(member), quoteIdentifier(grantor))})
+				Statement: fmt.Sprintf("REVOKE %s FROM %s GRANTED BY %s", sqltext.Identifier(name), sqltext.Identifier(member), sqltext.Identifier(grantor))})
 		}
 	}
 	slices.SortFunc(out, func(a, b connection.Excess) int { return cmp.Compare(a.Statement, b.Statement) })
@@ -335,7 +336,7 @@ func (e *Engine) script(v *view) string {
 	}
 	section := func(database string, list []change) {
 		for batch := range slices.Chunk(list, transactionSize) {
-			fmt.Fprintf(&b, "\\connect %s\n%s;\n", quoteIdentifier(database), strings.ReplaceAll(begin(briefly), "; ", ";\n"))
+			fmt.Fprintf(&b, "\\connect %s\n%s;\n", sqltext.Identifier(database), strings.ReplaceAll(begin(briefly), "; ", ";\n"))
 			if e.o.Target.Mode == connection.ModeBroker {
 				call, _ := x.brokerCall(batch) // of strings and numbers: always has a form
 				b.WriteString(call + ";\n")

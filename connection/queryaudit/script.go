@@ -1,19 +1,21 @@
 package queryaudit
 
-import "strings"
+import (
+	"strings"
+
+	"portcullis.dev/portcullis/internal/sqltext"
+)
 
 // Script lets the system account read the log, and only the log: a superuser
 // runs it in the connection's database. EXECUTE on PostgreSQL's own
 // pg_read_binary_file would give it every file of the data folder, tables and
 // passwords among them.
 func Script(account string) string {
-	return strings.ReplaceAll(install, "{{account}}", identifier(account))
+	return strings.ReplaceAll(install, "{{account}}", sqltext.Identifier(account))
 }
 
 // RemovalScript takes away what Script made.
 func RemovalScript() string { return removal }
-
-func identifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 
 const install = `BEGIN;
 SET LOCAL search_path = pg_catalog, pg_temp;

@@ -12,6 +12,7 @@ import (
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/connection/dial"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // Missing is a privilege that the system account, or the role in whose name it
@@ -102,7 +103,7 @@ func (r *Report) account(ctx context.Context, conn *pgx.Conn, t connection.Targe
 		return fmt.Errorf("reading the account's attributes: %w", err)
 	}
 	warn := func(format string, args ...any) { r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...)) }
-	account := identifier(t.Username)
+	account := sqltext.Identifier(t.Username)
 	if super {
 		warn("%s is a superuser: whoever gets its password owns the instance. ALTER ROLE %s NOSUPERUSER;", t.Username, account)
 	}
@@ -116,11 +117,11 @@ func (r *Report) account(ctx context.Context, conn *pgx.Conn, t connection.Targe
 		warn("%s has REPLICATION and can copy the whole instance: ALTER ROLE %s NOREPLICATION;", t.Username, account)
 	}
 	for _, g := range groups {
-		warn("%s is a member of %s, which it does not need: REVOKE %s FROM %s;", t.Username, g, identifier(g), account)
+		warn("%s is a member of %s, which it does not need: REVOKE %s FROM %s;", t.Username, g, sqltext.Identifier(g), account)
 	}
 	if t.Mode != connection.ModeGrantor {
 		if member {
-			warn("%s is a member of %s and so has CREATEROLE beside the broker: REVOKE %s FROM %s;", t.Username, t.OwnerRole(), identifier(t.OwnerRole()), account)
+			warn("%s is a member of %s and so has CREATEROLE beside the broker: REVOKE %s FROM %s;", t.Username, t.OwnerRole(), sqltext.Identifier(t.OwnerRole()), account)
 		}
 		return nil
 	}
@@ -128,7 +129,7 @@ func (r *Report) account(ctx context.Context, conn *pgx.Conn, t connection.Targe
 	if r.Server.Version < 160000 {
 		warn("%s has CREATEROLE through %s, which up to PostgreSQL 15 reaches the operating system (pg_execute_server_program)", t.Username, t.OwnerRole())
 	}
-	owner := identifier(t.OwnerRole())
+	owner := sqltext.Identifier(t.OwnerRole())
 	switch {
 	case !ownerMakes:
 		r.lack("", false, fmt.Sprintf("CREATE ROLE %s NOLOGIN CREATEROLE; GRANT %s TO %s;", owner, owner, account), "there is no role %s with CREATEROLE", t.OwnerRole())
@@ -149,7 +150,7 @@ func (r *Report) database(ctx context.Context, d *dial.Dialer, t connection.Targ
 		if e.Code != dial.CodePrivilege {
 			return e
 		}
-		r.lack(name, name != t.Database, fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", identifier(name), identifier(t.Username)), "%s may not connect", t.Username)
+		r.lack(name, name != t.Database, fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", sqltext.Identifier(name), sqltext.Identifier(t.Username)), "%s may not connect", t.Username)
 		return nil
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
@@ -183,7 +184,7 @@ func (r *Report) owned(ctx context.Context, conn *pgx.Conn, t connection.Target,
 
 // broker looks whether the functions are those that this version needs.
 func (r *Report) broker(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) (bool, error) {
-	reinstall := "run the script that --print-script prints, in database " + identifier(name)
+	reinstall := "run the script that --print-script prints, in database " + sqltext.Identifier(name)
 	var callable bool
 	err := one(ctx, conn, `SELECT coalesce(has_schema_privilege($1, 'USAGE') AND has_function_privilege(to_regprocedure($1 || '.about()'), 'EXECUTE')
 		AND has_function_privilege(to_regprocedure($1 || '.tables(jsonb)'), 'EXECUTE')
@@ -243,15 +244,15 @@ func (r *Report) tables(ctx context.Context, conn *pgx.Conn, t connection.Target
 	var names []string
 	_, err = pgx.ForEachRow(rows, []any{&schema, &grantor, &usage, &lacking, &total, &names}, func() error {
 		if !usage {
-			r.lack(name, true, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s WITH GRANT OPTION;", identifier(schema), identifier(grantor)),
+			r.lack(name, true, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s WITH GRANT OPTION;", sqltext.Identifier(schema), sqltext.Identifier(grantor)),
 				"%s may not pass on USAGE of schema %s", grantor, schema)
 		}
 		if lacking > 0 {
-			on := "ALL TABLES IN SCHEMA " + identifier(schema)
+			on := "ALL TABLES IN SCHEMA " + sqltext.Identifier(schema)
 			if lacking < total && lacking == len(names) {
 				on = "TABLE " + strings.Join(names, ", ")
 			}
-			r.lack(name, true, fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON %s TO %s WITH GRANT OPTION;", on, identifier(grantor)),
+			r.lack(name, true, fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON %s TO %s WITH GRANT OPTION;", on, sqltext.Identifier(grantor)),
 				"%s may not pass on the five privileges of %d of %d tables in schema %s", grantor, lacking, total, schema)
 		}
 		return nil

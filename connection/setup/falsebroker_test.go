@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // TestAFalseBrokerIsNotCalled: a function in the broker's place that acts as its
@@ -11,7 +12,7 @@ import (
 func TestAFalseBrokerIsNotCalled(t *testing.T) {
 	w := newWorld(t, 0, connection.ModeBroker)
 	w.target.Password = "account-password"
-	w.sql("postgres", "CREATE ROLE "+identifier(account)+" LOGIN PASSWORD 'account-password'")
+	w.sql("postgres", "CREATE ROLE "+sqltext.Identifier(account)+" LOGIN PASSWORD 'account-password'")
 	w.sql("shop", `CREATE TABLE trap (who name); GRANT INSERT ON trap TO PUBLIC; CREATE SCHEMA portcullis_broker AUTHORIZATION keeper; GRANT USAGE ON SCHEMA portcullis_broker TO PUBLIC;
 		CREATE FUNCTION portcullis_broker.about() RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO public.trap VALUES (current_user); SELECT '{}'::jsonb $$;
 		CREATE FUNCTION portcullis_broker.tables(changes jsonb) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$`)

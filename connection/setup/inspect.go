@@ -10,6 +10,7 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/dial"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // findings are what the DBA's account sees before anything is changed.
@@ -85,12 +86,12 @@ func (f *findings) roles(ctx context.Context, conn *pgx.Conn, r Request) error {
 	case accountSuper:
 		lack("role %s is a superuser, which no system account needs: name another", t.Username)
 	case !super && !createrole:
-		lack("%s may not make roles: ALTER ROLE %s CREATEROLE;", user, identifier(user))
+		lack("%s may not make roles: ALTER ROLE %s CREATEROLE;", user, sqltext.Identifier(user))
 	case !adminOfAccount:
-		lack("%s may not change role %s: GRANT %s TO %s WITH ADMIN OPTION;", user, t.Username, identifier(t.Username), identifier(user))
+		lack("%s may not change role %s: GRANT %s TO %s WITH ADMIN OPTION;", user, t.Username, sqltext.Identifier(t.Username), sqltext.Identifier(user))
 	}
 	if !adminOfOwner {
-		lack("%s may not use role %s: GRANT %s TO %s WITH ADMIN OPTION;", user, t.OwnerRole(), identifier(t.OwnerRole()), identifier(user))
+		lack("%s may not use role %s: GRANT %s TO %s WITH ADMIN OPTION;", user, t.OwnerRole(), sqltext.Identifier(t.OwnerRole()), sqltext.Identifier(user))
 	}
 	if !ownerSound {
 		lack("role %s is there and is not NOLOGIN CREATEROLE and nothing more: it is somebody else's, or was changed", t.OwnerRole())
@@ -162,7 +163,7 @@ func (f *findings) database(ctx context.Context, d *dial.Dialer, dba connection.
 		f.lacking = append(f.lacking, fmt.Sprintf("in database %s schema %s is %s's: register as that role", name, connection.BrokerSchema, owner))
 	case owner == "" && !mayCreate:
 		f.lacking = append(f.lacking, fmt.Sprintf("%s may not make a schema in database %s: GRANT CREATE ON DATABASE %s TO %s;", dba.Username, name,
-			identifier(name), identifier(dba.Username)))
+			sqltext.Identifier(name), sqltext.Identifier(dba.Username)))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/internal/scram"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // step is SQL to be run by the DBA in one database. It may be run again.
@@ -58,8 +59,8 @@ func accountStep(o ScriptOptions) (step, error) {
 				Detail: "it " + err.Error(), Hint: "Leave it out, and one is made.", Err: err}
 		}
 		head += fill("quiet", o, "")
-		password = fmt.Sprintf("ALTER ROLE %s PASSWORD %s;\n", identifier(o.Target.Username), literal(verifier))
-		shown = fmt.Sprintf("ALTER ROLE %s PASSWORD '...';\n", identifier(o.Target.Username))
+		password = fmt.Sprintf("ALTER ROLE %s PASSWORD %s;\n", sqltext.Identifier(o.Target.Username), sqltext.Literal(verifier))
+		shown = fmt.Sprintf("ALTER ROLE %s PASSWORD '...';\n", sqltext.Identifier(o.Target.Username))
 	}
 	end := ""
 	if o.Target.AWS != nil {

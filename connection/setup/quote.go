@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 //go:embed sql/*.sql
@@ -20,11 +21,11 @@ func fill(name string, o ScriptOptions, database string) string {
 	}
 	t := o.Target
 	return strings.NewReplacer(
-		"{{account}}", identifier(t.Username),
-		"{{account_name}}", literal(t.Username),
-		"{{owner}}", identifier(t.OwnerRole()),
-		"{{owner_name}}", literal(t.OwnerRole()),
-		"{{comment}}", literal(accountComment(t)),
+		"{{account}}", sqltext.Identifier(t.Username),
+		"{{account_name}}", sqltext.Literal(t.Username),
+		"{{owner}}", sqltext.Identifier(t.OwnerRole()),
+		"{{owner_name}}", sqltext.Literal(t.OwnerRole()),
+		"{{comment}}", sqltext.Literal(accountComment(t)),
 		"{{escalation}}", fmt.Sprint(o.AcceptCreateRoleEscalation),
 		"{{grantor}}", fmt.Sprint(t.Mode == connection.ModeGrantor),
 		"{{grantor_oid}}", grantorOID(t),
@@ -42,7 +43,7 @@ func grantorOID(t connection.Target) string {
 	if t.Mode == connection.ModeBroker {
 		return "(SELECT proowner FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure('portcullis_broker.tables(jsonb)'))"
 	}
-	return "(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = " + literal(t.OwnerRole()) + ")"
+	return "(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = " + sqltext.Literal(t.OwnerRole()) + ")"
 }
 
 func onlySchemas(names []string) string {
@@ -51,20 +52,9 @@ func onlySchemas(names []string) string {
 	}
 	quoted := make([]string, len(names))
 	for i, n := range slices.Sorted(slices.Values(names)) {
-		quoted[i] = literal(n)
+		quoted[i] = sqltext.Literal(n)
 	}
 	return " AND n.nspname IN (" + strings.Join(quoted, ", ") + ")"
-}
-
-func identifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
-
-// literal quotes under either setting of standard_conforming_strings.
-func literal(s string) string {
-	q := "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	if strings.Contains(s, `\`) {
-		return "E" + strings.ReplaceAll(q, `\`, `\\`)
-	}
-	return q
 }
 
 // connectLine is psql's command, with a connection string since a plain name

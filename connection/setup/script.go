@@ -8,6 +8,7 @@ import (
 	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/connection/queryaudit"
 	"portcullis.dev/portcullis/connection/views"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // Script is what a DBA pastes into psql to do what Register does. Running it
@@ -46,7 +47,7 @@ func Script(o ScriptOptions) (string, error) {
 	}
 	b.WriteString("RESET search_path;\n")
 	if t.Password == "" && t.AWS == nil { // last, since it reads what is pasted after it
-		fmt.Fprintf(&b, "\\echo 'The password of the system account, to be given to the service, too:'\n\\password %s\n", identifier(t.Username))
+		fmt.Fprintf(&b, "\\echo 'The password of the system account, to be given to the service, too:'\n\\password %s\n", sqltext.Identifier(t.Username))
 	}
 	return b.String(), nil
 }

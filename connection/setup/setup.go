@@ -15,6 +15,7 @@ import (
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/aws"
 	"portcullis.dev/portcullis/connection/dial"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // Credentials of a DBA, used for one registration.
@@ -117,7 +118,7 @@ func Register(ctx context.Context, d *dial.Dialer, r Request) (Result, error) {
 		return res, err
 	}
 	for _, s := range steps {
-		res.Statements = append(res.Statements, fmt.Sprintf("-- database %s\n%s", identifier(s.database), s.shown))
+		res.Statements = append(res.Statements, fmt.Sprintf("-- database %s\n%s", sqltext.Identifier(s.database), s.shown))
 	}
 	if r.DryRun {
 		return res, nil

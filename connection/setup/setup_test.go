@@ -10,6 +10,7 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/dial"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 func (w *world) register(r Request) Result {
@@ -207,7 +208,7 @@ func TestAccountRotation(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			w.sql("postgres", "DROP ROLE "+identifier(account))
+			w.sql("postgres", "DROP ROLE "+sqltext.Identifier(account))
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/dial"
+	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/internal/testenv"
 )
 
@@ -36,7 +37,7 @@ func newWorld(t *testing.T, major int, mode connection.Mode) *world {
 		Username: account, Mode: mode, Prefix: "portcullis_"}
 	w.sql("postgres", `CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper-password'; CREATE ROLE other LOGIN PASSWORD 'x'`)
 	w.sql("postgres", "CREATE DATABASE shop OWNER keeper")
-	w.sql("postgres", "CREATE DATABASE "+identifier(oddDB))
+	w.sql("postgres", "CREATE DATABASE "+sqltext.Identifier(oddDB))
 	w.sql("shop", `SET ROLE keeper; CREATE SCHEMA "sa""les"; CREATE TABLE "sa""les"."or'ders" (a int); CREATE VIEW "sa""les".v AS SELECT 1; CREATE TABLE "sa""les".lines (a int);
 		CREATE SCHEMA private; CREATE TABLE private.t (a int); RESET ROLE; CREATE SCHEMA theirs AUTHORIZATION other; CREATE TABLE theirs.t (a int); ALTER TABLE theirs.t OWNER TO other;
 		CREATE TABLE "sa""les".foreign_one (a int); ALTER TABLE "sa""les".foreign_one OWNER TO other`)

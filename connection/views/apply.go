@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 //go:embed store.sql
@@ -104,7 +105,7 @@ func (a *applier) prepare(ctx context.Context, tx pgx.Tx) error {
 		fmt.Sprintf("SET LOCAL lock_timeout = %d", timeout.Milliseconds()),
 		"SET LOCAL search_path = pg_catalog, pg_temp",
 		"SET LOCAL client_min_messages = warning",
-		"SET LOCAL ROLE " + quoteIdentifier(a.o.Target.ViewsOwner()),
+		"SET LOCAL ROLE " + sqltext.Identifier(a.o.Target.ViewsOwner()),
 	} {
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return err
@@ -151,7 +152,7 @@ func (a *applier) takeAway(ctx context.Context, tx pgx.Tx, tables []Table) error
 	}
 	for _, g := range list {
 		if g.name != nil {
-			if ok, err := attempt(ctx, tx, "DROP VIEW "+quoteIdentifier(*g.schema)+"."+quoteIdentifier(*g.name)); err != nil {
+			if ok, err := attempt(ctx, tx, "DROP VIEW "+sqltext.Identifier(*g.schema)+"."+sqltext.Identifier(*g.name)); err != nil {
 				return err
 			} else if !ok {
 				continue
@@ -176,7 +177,7 @@ func (a *applier) cleanUp(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	for _, name := range names {
-		if _, err := attempt(ctx, tx, "DROP SCHEMA "+quoteIdentifier(name)); err != nil {
+		if _, err := attempt(ctx, tx, "DROP SCHEMA "+sqltext.Identifier(name)); err != nil {
 			return err
 		}
 	}
@@ -237,13 +238,13 @@ func (a *applier) readable(ctx context.Context, tx pgx.Tx, t Table) (reason, fix
 		t.Ref.OID, t.Ref.Name, t.Ref.Schema).Scan(&there, &may); err != nil {
 		return "", "", err
 	}
-	owner := quoteIdentifier(a.o.Target.ViewsOwner())
+	owner := sqltext.Identifier(a.o.Target.ViewsOwner())
 	switch {
 	case !there:
 		return "the table is gone or has another name", "", nil
 	case !may:
 		return "the owner of views may not read the table", fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s.%s TO %s;",
-			quoteIdentifier(t.Ref.Schema), owner, quoteIdentifier(t.Ref.Schema), quoteIdentifier(t.Ref.Name), owner), nil
+			sqltext.Identifier(t.Ref.Schema), owner, sqltext.Identifier(t.Ref.Schema), sqltext.Identifier(t.Ref.Name), owner), nil
 	}
 	return "", "", nil
 }
@@ -251,7 +252,7 @@ func (a *applier) readable(ctx context.Context, tx pgx.Tx, t Table) (reason, fix
 // define makes the view as it is to be, unless it stands like that already.
 func (a *applier) define(ctx context.Context, tx pgx.Tx, t Table, v *view) (ref connection.ObjectRef, reason string, err error) {
 	schema, name := SchemaOf(t.Ref.Schema), t.Ref.Name
-	qualified := quoteIdentifier(schema) + "." + quoteIdentifier(name)
+	qualified := sqltext.Identifier(schema) + "." + sqltext.Identifier(name)
 	query := v.query(t)
 	sum := sha256.Sum256([]byte(qualified + query))
 	digest := hex.EncodeToString(sum[:])
@@ -296,11 +297,11 @@ func (a *applier) schema(ctx context.Context, tx pgx.Tx, schema string) (reason 
 		return fmt.Sprintf("schema %q is there and belongs to somebody else", schema), nil
 	}
 	if !exists {
-		if _, err := tx.Exec(ctx, "CREATE SCHEMA "+quoteIdentifier(schema)); err != nil {
+		if _, err := tx.Exec(ctx, "CREATE SCHEMA "+sqltext.Identifier(schema)); err != nil {
 			return "", err
 		}
 	}
-	return "", a.passOn(ctx, tx, "USAGE ON SCHEMA "+quoteIdentifier(schema))
+	return "", a.passOn(ctx, tx, "USAGE ON SCHEMA "+sqltext.Identifier(schema))
 }
 
 // passOn lets those who make our grants grant what belongs to the owner of views.
@@ -318,7 +319,7 @@ func (a *applier) passOn(ctx context.Context, tx pgx.Tx, what string) error {
 		}
 	}
 	for _, g := range grantees {
-		if _, err := tx.Exec(ctx, "GRANT "+what+" TO "+quoteIdentifier(g)+" WITH GRANT OPTION"); err != nil {
+		if _, err := tx.Exec(ctx, "GRANT "+what+" TO "+sqltext.Identifier(g)+" WITH GRANT OPTION"); err != nil {
 			return err
 		}
 	}

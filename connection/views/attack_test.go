@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/policy"
 )
@@ -61,8 +62,8 @@ func TestHiddenRowsReachNoFunction(t *testing.T) {
 				if who == b.pg.User {
 					from = `"Sales ""x""".orders`
 				}
-				schema := quoteIdentifier("of " + who)
-				b.exec(t, "CREATE SCHEMA "+schema+" AUTHORIZATION "+quoteIdentifier(who))
+				schema := sqltext.Identifier("of " + who)
+				b.exec(t, "CREATE SCHEMA "+schema+" AUTHORIZATION "+sqltext.Identifier(who))
 				for _, sql := range []string{
 					"SET search_path = " + schema + ", public",
 					`CREATE FUNCTION leak(a text, b text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'heard %', a; RETURN true; END $$`,

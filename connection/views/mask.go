@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -128,7 +129,7 @@ func truncate(c policy.Column, m policy.Mask) (string, error) {
 			zone = "UTC"
 		}
 		return fmt.Sprintf("CASE WHEN pg_catalog.isfinite(%s) AND %s >= '4713-01-02 00:00+00 BC'::timestamptz THEN pg_catalog.date_trunc('%s', %s, %s) END::%s",
-			raw, raw, m.Unit, raw, quoteLiteral(zone), c.Type), nil
+			raw, raw, m.Unit, raw, sqltext.Literal(zone), c.Type), nil
 	}
 	return "", fmt.Errorf("type %s is not truncated", c.Type)
 }

@@ -4,14 +4,15 @@ import (
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 )
 
 // Script is what a DBA runs, in every database that is to have views, so that
 // the system account may make them. The account then acts as a role that reads
 // the tables which have views; it says so.
 func Script(t connection.Target, database string) string {
-	r := strings.NewReplacer("{{owner}}", quoteIdentifier(t.ViewsOwner()), "{{owner_name}}", quoteLiteral(t.ViewsOwner()),
-		"{{account}}", quoteIdentifier(t.Username), "{{database}}", quoteIdentifier(database))
+	r := strings.NewReplacer("{{owner}}", sqltext.Identifier(t.ViewsOwner()), "{{owner_name}}", sqltext.Literal(t.ViewsOwner()),
+		"{{account}}", sqltext.Identifier(t.Username), "{{database}}", sqltext.Identifier(database))
 	return r.Replace(script)
 }
 

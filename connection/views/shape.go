@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -129,7 +130,7 @@ func (w *writer) one(value, typ string) string {
 // me is who logged in, whatever SET ROLE says since.
 const me = "(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = session_user)"
 
-func column(name string) string { return "t." + quoteIdentifier(name) }
+func column(name string) string { return "t." + sqltext.Identifier(name) }
 
 // query is the body of the view.
 func (v *view) query(t Table) string {
@@ -140,9 +141,9 @@ func (v *view) query(t Table) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%s AS %s", v.choose(i, c, mine), quoteIdentifier(c.Name))
+		fmt.Fprintf(&b, "%s AS %s", v.choose(i, c, mine), sqltext.Identifier(c.Name))
 	}
-	fmt.Fprintf(&b, " FROM %s.%s t WHERE ", quoteIdentifier(t.Ref.Schema), quoteIdentifier(t.Ref.Name))
+	fmt.Fprintf(&b, " FROM %s.%s t WHERE ", sqltext.Identifier(t.Ref.Schema), sqltext.Identifier(t.Ref.Name))
 	if len(v.shapes) == 0 {
 		b.WriteString("false")
 	}

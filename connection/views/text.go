@@ -9,17 +9,6 @@ import (
 	"unicode/utf8"
 )
 
-func quoteIdentifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
-
-// quoteLiteral holds under either setting of standard_conforming_strings.
-func quoteLiteral(s string) string {
-	q := "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	if strings.Contains(s, `\`) {
-		return "E" + strings.ReplaceAll(q, `\`, `\\`)
-	}
-	return q
-}
-
 // schemaPrefix begins the names of the schemas that hold views.
 const schemaPrefix = "policy_"
 

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/policy"
 )
@@ -68,7 +69,7 @@ func newBench(tb testing.TB, major int) *bench {
 	b.root = b.connect(tb, b.pg.User, b.pg.Password)
 	b.exec(tb, "SET timezone = 'UTC'", "CREATE ROLE portcullis_views NOLOGIN", data, Script(b.target, "postgres"), Script(b.target, "postgres"))
 	for _, p := range b.people {
-		b.exec(tb, "CREATE ROLE "+quoteIdentifier(p)+" LOGIN PASSWORD 'secret'")
+		b.exec(tb, "CREATE ROLE "+sqltext.Identifier(p)+" LOGIN PASSWORD 'secret'")
 	}
 	b.account = b.connect(tb, "account", "account")
 	b.table = Table{HashKey: []byte("0123456789abcdef0123456789abcdef"), Ref: connection.ObjectRef{Database: "postgres", Schema: `Sales "x"`, Name: "orders"}}
@@ -108,7 +109,7 @@ func (b *bench) read(tb testing.TB, conn *pgx.Conn, from string) [][]*string {
 	tb.Helper()
 	var list []string
 	for _, c := range b.table.Columns {
-		list = append(list, quoteIdentifier(c.Name)+"::text")
+		list = append(list, sqltext.Identifier(c.Name)+"::text")
 	}
 	rows, err := conn.Query(tb.Context(), "SELECT "+strings.Join(list, ", ")+" FROM "+from)
 	if err != nil {
@@ -136,8 +137,8 @@ func (b *bench) apply(tb testing.TB, tables ...Table) ([]Made, []Refusal) {
 	}
 	for _, m := range made { // what the grants engine does
 		for _, r := range m.Roles {
-			b.exec(tb, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s.%s TO %s", quoteIdentifier(m.View.Schema), quoteIdentifier(r),
-				quoteIdentifier(m.View.Schema), quoteIdentifier(m.View.Name), quoteIdentifier(r)))
+			b.exec(tb, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s.%s TO %s", sqltext.Identifier(m.View.Schema), sqltext.Identifier(r),
+				sqltext.Identifier(m.View.Schema), sqltext.Identifier(m.View.Name), sqltext.Identifier(r)))
 		}
 	}
 	return made, refused
