@@ -17,6 +17,8 @@ build := build
 tree_config = $(shell $(GO) run ./scripts/pgtree)
 # Packages with goroutines or none of C: also run under the race detector.
 raced := ./policy/... ./cache ./fdw ./node ./engine/run ./engine/mask ./internal/seal
+# All but connection/.
+measured = $(shell $(GO) list ./... | grep -v '^portcullis.dev/portcullis/connection')
 
 .PHONY: help deps build install run stop show test bench majors check-memory lint clean engine shim program tools
 
@@ -64,9 +66,12 @@ lint: shim tools ## formatting, vet, staticcheck, C warnings, stray paths
 	@scripts/lint.sh
 
 test: build lint ## everything; ends with the summary of go test
-	$(GO) test -race -count=1 -timeout 10m $(raced)
-	@# One package at a time: tests measure how soon a cancel or a revoke is served.
-	$(GO) test -p 1 -count=1 -timeout 20m ./...
+	@# Tests of connections measure no time: two packages at once. Others measure how soon a cancel or a revoke is served.
+	@failed=0; set -x; \
+	$(GO) test -race -count=1 -timeout 10m $(raced) || failed=1; \
+	$(GO) test -p 2 -count=1 -timeout 20m ./connection/... || failed=1; \
+	$(GO) test -p 1 -count=1 -timeout 20m $(measured) || failed=1; \
+	{ set +x; } 2>/dev/null; exit $$failed
 
 bench: build ## measure against a C loop, postgres_fdw and a direct connection
 	@ODBC_FDW_DIRS="$(ODBC_FDW_DIRS)" $(GO) run ./scripts/bench $(SECTIONS)
