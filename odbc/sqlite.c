@@ -16,6 +16,7 @@ static struct
 	int			(*auto_extension) (void (*) (void));
 	void		(*interrupt) (struct sqlite3 *);
 	int			(*limit) (struct sqlite3 *, int, int);
+	int			(*share) (int);
 }			api;
 
 static struct sqlite3 *opened;
@@ -37,8 +38,9 @@ pc_sqlite_init(void *driver)
 	*(void **) &api.auto_extension = dlsym(driver, "sqlite3_auto_extension");
 	*(void **) &api.interrupt = dlsym(driver, "sqlite3_interrupt");
 	*(void **) &api.limit = dlsym(driver, "sqlite3_limit");
+	*(void **) &api.share = dlsym(driver, "sqlite3_enable_shared_cache");
 	if (api.config == NULL || api.auto_extension == NULL || api.interrupt == NULL || api.limit == NULL ||
-		!pc_sqlite_find_functions(driver))
+		api.share == NULL || !pc_sqlite_find_functions(driver))
 		return 0;
 
 	/*
@@ -59,6 +61,12 @@ pc_sqlite_opened(void)
 
 	opened = NULL;
 	return db;
+}
+
+void
+pc_sqlite_share(int on)
+{
+	(void) api.share(on);
 }
 
 /* A statement must not reach other files. */

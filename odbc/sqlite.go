@@ -22,11 +22,15 @@ func findSQLite(driver unsafe.Pointer) *sqliteLibrary {
 }
 
 // connect runs the driver's connect and returns the database that it opened,
-// nil if it opened none.
+// nil if it opened none. It shares its cache with our others of the same file:
+// the driver streams one statement at a time, and only so do statements on
+// several connections see one state of the file.
 func (l *sqliteLibrary) connect(f func()) *C.struct_sqlite3 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	C.pc_sqlite_opened()
+	C.pc_sqlite_share(1)
+	defer C.pc_sqlite_share(0)
 	f()
 	return C.pc_sqlite_opened()
 }

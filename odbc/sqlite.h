@@ -16,6 +16,13 @@ int			pc_sqlite_init(void *driver);
  */
 struct sqlite3 *pc_sqlite_opened(void);
 
+/*
+ * Connections opened from now on share the cache of their file, if on, and
+ * with it the state that they see as long as one of them is in a transaction.
+ * Others in the process may open theirs as they like.
+ */
+void		pc_sqlite_share(int on);
+
 /* Forbids ATTACH and adds our functions; 0 or SQLite's error code. */
 int			pc_sqlite_prepare(struct sqlite3 *db);
 

@@ -103,7 +103,7 @@ func (r *remote) setUp(ctx context.Context, source *Source, how *fdw.Connection)
 			return &Error{State: stateFDW, Message: fmt.Sprintf("cannot use server \"%s\": %s", source.ServerName, v.Why)}
 		}
 	}
-	if !transactions[r.dialect.Name()].manual {
+	if !r.how().manual {
 		return nil
 	}
 	if err := r.conn.SetAutoCommit(false); err != nil {

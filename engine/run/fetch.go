@@ -188,7 +188,7 @@ func (f *fetch) execute() (again bool, err error) {
 		return false, err
 	}
 	finished := false
-	defer func() { f.letGo(r, !finished) }() // also when what follows panics
+	defer func() { f.letGo(r, !finished && !(f.ctx.Err() != nil && r.how().outlives)) }() // also when what follows panics
 
 	cursor, err := r.conn.Query(f.ctx, s.statement.SQL, f.params, s.columns, s.options())
 	if err != nil {

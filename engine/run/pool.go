@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -53,8 +54,9 @@ func (p *pool) changed() {
 func (p *pool) acquire(ctx context.Context, source *Source, hold func(*remote) bool) (r *remote, began bool, err error) {
 	key := source.key()
 	var patience <-chan time.Time
+	patient := true
 	for {
-		r, wait, attempt, err := p.choose(key, source, patience != nil)
+		r, wait, attempt, err := p.choose(key, source, patient)
 		switch {
 		case err != nil:
 			return nil, false, err
@@ -89,6 +91,7 @@ func (p *pool) acquire(ctx context.Context, source *Source, hold func(*remote) b
 			case <-ctx.Done():
 				return nil, false, canceled()
 			case <-patience:
+				patient = false
 				p.abandonStuck(key)
 			}
 		}
@@ -96,7 +99,7 @@ func (p *pool) acquire(ctx context.Context, source *Source, hold func(*remote) b
 }
 
 // choose picks a connection, or says what to wait for.
-func (p *pool) choose(key connKey, source *Source, waited bool) (r *remote, wait <-chan struct{}, a *attempt, err error) {
+func (p *pool) choose(key connKey, source *Source, patient bool) (r *remote, wait <-chan struct{}, a *attempt, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopped {
@@ -124,6 +127,15 @@ func (p *pool) choose(key connKey, source *Source, waited bool) (r *remote, wait
 			r = candidate
 		}
 	}
+	if r != nil && p.heldBack(r) {
+		if !patient {
+			return nil, nil, nil, &Error{State: stateTooMany,
+				Message: fmt.Sprintf("cannot read server \"%s\" as it is now", source.ServerName),
+				Detail:  "A scan of this session that was given up still runs in its driver and holds an older state.",
+				Hint:    "Try again, or open a new session."}
+		}
+		return nil, p.wake, nil, nil
+	}
 	if r != nil {
 		r.users++
 		r.statements++
@@ -139,6 +151,20 @@ func (p *pool) choose(key connKey, source *Source, waited bool) (r *remote, wait
 	}
 	a.waiters++
 	return nil, nil, a, nil
+}
+
+// heldBack tells whether a transaction that r would begin now would see the
+// state of an earlier one that has not ended yet. The caller holds mu.
+func (p *pool) heldBack(r *remote) bool {
+	if !r.how().common || r.inTx && r.tx == p.tx {
+		return false
+	}
+	for other := range p.remotes {
+		if other != r && other.inTx && other.tx != p.tx && other.how().common {
+			return true
+		}
+	}
+	return false
 }
 
 // trusted is how long after its last use a connection is taken to live. A

@@ -52,6 +52,10 @@ type transaction struct {
 	begin  string // what to execute besides
 	read   string // what to read then
 	end    string // without manual mode
+	// common: those of one session see one state of the source, as long as any is open.
+	common bool
+	// outlives: a statement that is cancelled leaves its transaction as it was.
+	outlives bool
 }
 
 var transactions = map[string]transaction{
@@ -60,12 +64,14 @@ var transactions = map[string]transaction{
 	// In manual commit mode the driver reads whole results into memory. The
 	// first reading looks whether the schema that the connection knows still
 	// holds: without it the columns would be described as they were.
-	"sqlite": {begin: "BEGIN", read: "SELECT 1 FROM sqlite_master LIMIT 1", end: "ROLLBACK"},
+	"sqlite": {begin: "BEGIN", read: "SELECT 1 FROM sqlite_master LIMIT 1", end: "ROLLBACK", common: true, outlives: true},
 }
+
+func (r *remote) how() transaction { return transactions[r.dialect.Name()] }
 
 // begin opens the remote transaction that the scans of one local transaction share.
 func (r *remote) begin(ctx context.Context) error {
-	how := transactions[r.dialect.Name()]
+	how := r.how()
 	if how.begin != "" {
 		if err := r.conn.Exec(ctx, how.begin); err != nil {
 			return err
@@ -80,7 +86,7 @@ func (r *remote) begin(ctx context.Context) error {
 
 // end rolls the remote transaction back: it has only read.
 func (r *remote) end() error {
-	if sql := transactions[r.dialect.Name()].end; sql != "" {
+	if sql := r.how().end; sql != "" {
 		return r.conn.Exec(r.pool.engine.ctx, sql)
 	}
 	return r.conn.Rollback()
