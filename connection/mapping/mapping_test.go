@@ -35,6 +35,10 @@ func TestResolve(t *testing.T) {
 	manual := func(userid, account string, kind Kind) Entry {
 		return Entry{Person: id(userid), State: Manual, Account: account, Kind: kind}
 	}
+	crowd := []policy.Person{person("1"), person("2")}
+	iam := func(kind Kind, first, second string) []Entry { // of two people with roles of their own
+		return []Entry{{Person: id("1"), State: Manual, Account: first, Role: "ann", Kind: kind}, {Person: id("2"), State: Manual, Account: second, Role: "bob", Kind: kind}}
+	}
 	long := strings.Repeat("ü", 30)
 	tests := []struct {
 		name   string
@@ -72,6 +76,17 @@ func TestResolve(t *testing.T) {
 		{"an IAM role for two", Config{Manual: []Entry{{Person: id("1"), State: Manual, Account: "arn:aws:iam::1:role/x", Role: "ann", Kind: KindIAMRole},
 			{Person: id("2"), State: Manual, Account: "arn:aws:iam::1:role/x", Role: "bob", Kind: KindIAMRole}}},
 			[]policy.Person{person("1"), person("2")}, "1:shared_account 2:shared_account"},
+		{"an IAM role spelled otherwise", Config{Manual: iam(KindIAMRole, "eng", "arn:aws:iam::123456789012:role/eng")}, crowd, "1:shared_account 2:shared_account"},
+		{"with a path, in another case", Config{Manual: iam(KindIAMRole, "arn:aws:iam::1:role/team/Eng", "arn:aws:iam::1:role/eng")}, crowd, "1:shared_account 2:shared_account"},
+		{"a bare name with its path", Config{Manual: iam(KindIAMRole, "/team/eng", "ENG")}, crowd, "1:shared_account 2:shared_account"},
+		{"a session of the role", Config{Manual: iam(KindIAMRole, "arn:aws:sts::1:assumed-role/eng/ann", "arn:aws:iam::1:role/eng")}, crowd, "1:shared_account 2:shared_account"},
+		{"of two AWS accounts", Config{Manual: iam(KindIAMRole, "arn:aws:iam::1:role/eng", "arn:aws:iam::2:role/eng")}, crowd, "1=ann 2=bob 1:iam_role! 2:iam_role!"},
+		{"one of them by its name only", Config{Manual: append(iam(KindIAMRole, "arn:aws:iam::1:role/eng", "arn:aws:iam::2:role/eng"), Entry{Person: id("3"), State: Manual, Account: "eng", Role: "Ann", Kind: KindIAMRole})},
+			append(slices.Clone(crowd), person("3")), "1:shared_account 2:shared_account 3:shared_account"},
+		{"an IAM user spelled otherwise", Config{Manual: iam(KindIAMUser, "arn:aws:iam::1:user/eng/Zoe", "zoe")}, crowd, "1:shared_account 2:shared_account"},
+		{"a user and a role of one name", Config{Manual: []Entry{iam(KindIAMUser, "eng", "")[0], iam(KindIAMRole, "", "eng")[1]}}, crowd, "1=ann 2=bob 2:iam_role!"},
+		{"Identity Center in another case", Config{Manual: iam(KindIdentityCenter, "Zoe@example.com", "zoe@example.com")}, crowd, "1:shared_account 2:shared_account"},
+		{"Identity Center by its session", Config{Manual: iam(KindIdentityCenter, "arn:aws:sts::1:assumed-role/AWSReservedSSO_Read_0a/zoe@example.com", "zoe@example.com")}, crowd, "1:shared_account 2:shared_account"},
 		{"an IAM account is not made", Config{MakeRoles: true, Manual: []Entry{manual("u", "arn:aws:iam::1:user/zoe", KindIAMUser)}}, []policy.Person{person("u")}, "u:no_role"},
 	}
 	for _, tc := range tests {

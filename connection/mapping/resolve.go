@@ -135,19 +135,11 @@ func (r *resolver) reported(p policy.PersonID) bool {
 }
 
 func (r *resolver) byHand(e Entry) (candidate, bool) {
-	c := candidate{person: e.Person, account: e.Account, role: cmp.Or(e.Role, nameOf(e.Account)), kind: cmp.Or(e.Kind, KindRole)}
-	if c.kind == KindRole {
-		c.role = cmp.Or(e.Role, e.Account) // an ARN would be a role of that very name
+	c := candidate{person: e.Person, account: e.Account, role: e.Role, kind: cmp.Or(e.Kind, KindRole)}
+	if c.role == "" {
+		c.role = nameOfKind(e.Account, c.kind)
 	}
 	return c, true
-}
-
-// nameOf is the last part of an ARN, or the name itself.
-func nameOf(account string) string {
-	if !strings.HasPrefix(account, "arn:") {
-		return account
-	}
-	return account[strings.LastIndexAny(account, "/:")+1:]
 }
 
 func (r *resolver) automatic(p *policy.Person, a Automatic) (candidate, bool) {
@@ -172,11 +164,13 @@ func (r *resolver) automatic(p *policy.Person, a Automatic) (candidate, bool) {
 	return candidate{person: p.PersonID, account: name, role: nameOfKind(name, a.Kind), kind: cmp.Or(a.Kind, KindRole)}, true
 }
 
+// nameOfKind is the role that an account has if nothing else is said. An ARN
+// would be a role of that very name.
 func nameOfKind(account string, k Kind) string {
 	if cmp.Or(k, KindRole) == KindRole {
 		return account
 	}
-	return nameOf(account)
+	return nameOf(k, account)
 }
 
 func valuesOf(p *policy.Person, attribute string) []string {
@@ -201,18 +195,19 @@ func distinct(values []string) []string {
 // dropShared refuses every account that two people would have: the instance
 // and its log could not tell them apart, and each would reach what the other may.
 func (r *resolver) dropShared(all []candidate) []candidate {
-	holders := map[string][]candidate{}
+	roles, identities := map[string][]candidate{}, map[string][]candidate{}
 	for _, c := range all {
-		holders["role "+c.role] = append(holders["role "+c.role], c)
+		roles[c.role] = append(roles[c.role], c)
 		if c.kind != KindRole {
-			key := string(c.kind) + " " + c.account
-			holders[key] = append(holders[key], c)
+			name := identityOf(c.kind, c.account).name
+			identities[name] = append(identities[name], c)
 		}
 	}
 	return slices.DeleteFunc(all, func(c candidate) bool {
-		sharing := holders["role "+c.role]
+		sharing := roles[c.role]
 		if c.kind != KindRole && len(sharing) < 2 {
-			sharing = holders[string(c.kind)+" "+c.account]
+			id := identityOf(c.kind, c.account)
+			sharing = slices.DeleteFunc(slices.Clone(identities[id.name]), func(o candidate) bool { return !id.same(identityOf(o.kind, o.account)) })
 		}
 		if len(sharing) < 2 {
 			return false
