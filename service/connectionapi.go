@@ -37,6 +37,10 @@ func (s *Server) connectionRoutes() []route {
 	}
 	for _, rt := range crud(s, connectionKind(), "/v1/connections/{name}") {
 		switch rt.method {
+		case "GET":
+			if rt.path == "/v1/connections" {
+				rt.handle = s.listConnections
+			}
 		case "POST":
 			rt.handle, rt.reply, rt.summary = s.createConnection, Registered{}, "Register a connection: the instance is reached and checked first"
 		case "PUT":
@@ -130,9 +134,11 @@ func (s *Server) deleteConnection(w http.ResponseWriter, r *http.Request, c call
 	}
 	name := r.PathValue("name")
 	if forget {
-		if err := s.store.forgetConnection(r.Context(), c.actor(), name); err != nil {
+		id, err := s.store.forgetConnection(r.Context(), c.actor(), name)
+		if err != nil {
 			return err
 		}
+		s.native.metrics.deleted(id)
 	} else if _, err := s.store.Change(r.Context(), c.actor(), func(ch *change) error {
 		return connectionKind().delete(r.Context(), ch, []string{name})
 	}); err != nil {
@@ -143,6 +149,16 @@ func (s *Server) deleteConnection(w http.ResponseWriter, r *http.Request, c call
 		return err
 	}
 	writeJSON(w, http.StatusOK, changeReply{Version: version, Action: "delete"})
+	return nil
+}
+
+// listConnections lists those that are being deleted, too, which no state has.
+func (s *Server) listConnections(w http.ResponseWriter, r *http.Request, _ caller) error {
+	list, err := everyConnection(r.Context(), s.store.pool, nil)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, listOrEmpty(list))
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // leaseLife is how long a service that stopped without a word keeps others
@@ -16,14 +17,19 @@ const leaseLife = 15 * time.Second
 var errLease = errors.New("another service holds the lease of the connection")
 
 // takeLease takes or renews the lease of a connection for a holder and returns
-// its fencing number, which grows with each new holder.
+// its fencing number, which grows with each new holder. errGone: the connection
+// was deleted.
 func (s *Store) takeLease(ctx context.Context, connection, holder string) (fence int64, err error) {
 	err = s.pool.QueryRow(ctx, `INSERT INTO portcullis.connection_leases AS l (connection, holder, fence, expires) VALUES ($1, $2, 1, clock_timestamp() + $3::interval)
 		ON CONFLICT (connection) DO UPDATE SET holder = $2, expires = clock_timestamp() + $3::interval,
 			fence = CASE WHEN l.holder = $2 AND l.expires > clock_timestamp() THEN l.fence ELSE l.fence + 1 END
 		WHERE l.holder = $2 OR l.expires <= clock_timestamp() RETURNING fence`, connection, holder, leaseLife.String()).Scan(&fence)
-	if errors.Is(err, pgx.ErrNoRows) {
+	var violated *pgconn.PgError
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
 		return 0, errLease
+	case errors.As(err, &violated) && violated.Code == "23503": // there is no such connection
+		return 0, errGone
 	}
 	return fence, err
 }

@@ -156,7 +156,7 @@ func (l *connectionLoop) step(ctx context.Context) (time.Duration, error) {
 	defer close(done)
 	renewing.Go(func() { l.renew(ctx, cancel, done) })
 	wait, err := l.work(ctx)
-	if cause := context.Cause(ctx); errors.Is(cause, errLease) {
+	if cause := context.Cause(ctx); errors.Is(cause, errLease) || errors.Is(cause, errGone) {
 		return firstRetry, cause
 	}
 	return wait, err
@@ -175,7 +175,11 @@ func (l *connectionLoop) renew(ctx context.Context, cancel context.CancelCauseFu
 		case <-tick.C:
 		}
 		fence, err := l.c.store.takeLease(ctx, l.id, l.c.holder)
-		if errors.Is(err, errLease) || err == nil && fence != l.fence {
+		switch {
+		case errors.Is(err, errGone):
+			cancel(errGone)
+			return
+		case errors.Is(err, errLease) || err == nil && fence != l.fence:
 			cancel(errLease)
 			return
 		}

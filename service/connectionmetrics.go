@@ -23,7 +23,7 @@ type connectionMetrics struct {
 	synced     *prometheus.GaugeVec
 
 	mu    sync.Mutex
-	names map[string]string // by id
+	names map[string]string // by id; "": deleted, while its loop may still be at work
 }
 
 func newConnectionMetrics(r *prometheus.Registry) *connectionMetrics {
@@ -52,9 +52,12 @@ func newConnectionMetrics(r *prometheus.Registry) *connectionMetrics {
 
 func (m *connectionMetrics) finished(id string, st *ConnectionStatus, err error) {
 	m.mu.Lock()
-	m.names[id] = st.Connection
-	m.mu.Unlock()
+	defer m.mu.Unlock()
 	name := st.Connection
+	if was, known := m.names[id]; known && was == "" {
+		return
+	}
+	m.names[id] = name
 	if err != nil {
 		m.tries.WithLabelValues(name, "failed").Inc()
 		return
@@ -83,15 +86,24 @@ func (m *connectionMetrics) crawled(name string, took time.Duration) {
 	m.crawl.WithLabelValues(name).Observe(took.Seconds())
 }
 
+// deleted drops the gauges of a connection at once. A round that is still under
+// way brings none back.
+func (m *connectionMetrics) deleted(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.drop(m.names[id])
+	m.names[id] = ""
+}
+
 // forget drops the gauges of a connection that this service no longer works on.
 func (m *connectionMetrics) forget(id string) {
 	m.mu.Lock()
-	name, known := m.names[id]
+	defer m.mu.Unlock()
+	m.drop(m.names[id])
 	delete(m.names, id)
-	m.mu.Unlock()
-	if !known {
-		return
-	}
+}
+
+func (m *connectionMetrics) drop(name string) {
 	for _, g := range []*prometheus.GaugeVec{m.pending, m.overdue, m.exceeds, m.lacks, m.unmapped, m.synced} {
 		g.DeleteLabelValues(name)
 	}

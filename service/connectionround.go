@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -170,12 +171,7 @@ func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 			return err
 		}
 	}
-	if crawlDue || m.roles == nil {
-		if m.roles, err = l.c.readRoles(ctx, target, l.id); err != nil {
-			return err
-		}
-	}
-	d, accounts, version, err := l.desired(ctx, target)
+	d, accounts, version, err := l.wanted(ctx, target, crawlDue)
 	if err != nil {
 		return err
 	}
@@ -202,6 +198,24 @@ func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 		m.row.syncDone = m.row.syncWanted
 	}
 	return err
+}
+
+// wanted is what the policies want. The roles of the instance are read again
+// where anew says so, and where somebody has no account because of them: the
+// role may be there since.
+func (l *connectionLoop) wanted(ctx context.Context, target connection.Target, anew bool) (d desired, accounts ConnectionAccounts, version int64, err error) {
+	m := &l.memory
+	for anew = anew || m.roles == nil; ; anew = true {
+		if anew {
+			if m.roles, err = l.c.readRoles(ctx, target, l.id); err != nil {
+				return d, accounts, 0, err
+			}
+		}
+		d, accounts, version, err = l.desired(ctx, target)
+		if err != nil || anew || !slices.ContainsFunc(accounts.Unmapped, mapping.Problem.OfRole) {
+			return d, accounts, version, err
+		}
+	}
 }
 
 // desired computes what the policies want, at one policy version.
@@ -374,7 +388,7 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 	if len(report.Pending) > 0 {
 		return nil
 	}
-	if err := l.c.store.forgetConnection(ctx, "service", m.name); err != nil {
+	if _, err := l.c.store.forgetConnection(ctx, "service", m.name); err != nil {
 		return err
 	}
 	l.c.log.Info("a connection is deleted: what it gave was taken back", "connection", m.name)
@@ -382,16 +396,16 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 }
 
 // forgetConnection removes a connection with all that is known of it.
-func (s *Store) forgetConnection(ctx context.Context, actor, name string) error {
-	_, err := s.Change(ctx, actor, func(c *change) error {
-		tag, err := c.Exec(ctx, "DELETE FROM portcullis.connections WHERE name = $1", name)
+func (s *Store) forgetConnection(ctx context.Context, actor, name string) (id string, err error) {
+	_, err = s.Change(ctx, actor, func(c *change) error {
+		err := c.QueryRow(ctx, "DELETE FROM portcullis.connections WHERE name = $1 RETURNING id::text", name).Scan(&id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return notFound("connection", name)
+		}
 		if err != nil {
 			return err
 		}
-		if tag.RowsAffected() == 0 {
-			return notFound("connection", name)
-		}
 		return c.record(ctx, "forget", "connections", name, nil, nil)
 	})
-	return err
+	return id, err
 }

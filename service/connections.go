@@ -229,12 +229,16 @@ SELECT c.id::text, c.name, c.provider, c.host, c.port, c.database, c.tls, c.ca, 
        c.mapping, c.kinds, c.sync_every_ms, c.enforce, c.tags, c.owners, coalesce(c.system_id, ''), c.deleting, c.views
 FROM portcullis.connections c `
 
-func listConnections(ctx context.Context, q querier, key []string) ([]Connection, error) {
+func everyConnection(ctx context.Context, q querier, key []string) ([]Connection, error) {
 	rows, err := q.Query(ctx, selectConnections+`WHERE $1::text IS NULL OR c.name = $1 OR c.id::text = $1 ORDER BY c.name`, part(key, 0))
 	if err != nil {
 		return nil, err
 	}
-	list, err := pgx.CollectRows(rows, scanConnection)
+	return pgx.CollectRows(rows, scanConnection)
+}
+
+func listConnections(ctx context.Context, q querier, key []string) ([]Connection, error) {
+	list, err := everyConnection(ctx, q, key)
 	if key != nil {
 		return list, err
 	}

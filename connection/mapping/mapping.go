@@ -82,6 +82,11 @@ type Problem struct {
 	Warning bool `json:"warning,omitempty"`
 }
 
+// OfRole reports whether the role as it is on the instance, or its absence, is the problem.
+func (p Problem) OfRole() bool {
+	return p.Code == CodeNoRole || p.Code == CodeNoLogin || p.Code == CodeSuperuser
+}
+
 // Codes of problems.
 const (
 	CodeNone        = "none"             // set to none by hand
