@@ -318,7 +318,7 @@ exact_limit(PlannerInfo *root, RelOptInfo *rel, bool conditions_here)
 		return -1;
 	if (parse->groupClause || parse->groupingSets || parse->distinctClause || parse->sortClause ||
 		parse->hasAggs || parse->hasWindowFuncs || parse->hasTargetSRFs || parse->havingQual ||
-		parse->setOperations || parse->rowMarks)
+		parse->setOperations)
 		return -1;
 	if (!const_count(parse->limitCount, &count))
 		return -1;

@@ -40,9 +40,25 @@ truncate_tables(List *rels, DropBehavior behavior, bool restart_seqs)
 	refuse(RelationGetRelationName((Relation) linitial(rels)));
 }
 
+/*
+ * How a statement that locks rows gets at this table's again, to test them
+ * once more: from copies.  Rows of a source cannot be locked from here.
+ */
+static RowMarkType
+row_mark(RangeTblEntry *rte, LockClauseStrength strength)
+{
+	if (strength != LCS_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot lock rows of table \"%s\": data sources are read-only", get_rel_name(rte->relid)),
+				 errhint("Leave FOR UPDATE or FOR SHARE out, or name the tables to lock after OF.")));
+	return ROW_MARK_COPY;
+}
+
 void
 pc_install_write_refusal(FdwRoutine *routine)
 {
+	routine->GetForeignRowMarkType = row_mark;
 	routine->PlanForeignModify = plan_modify;
 	routine->ExecForeignTruncate = truncate_tables;
 }

@@ -73,7 +73,6 @@ func TestExplain(t *testing.T) {
 		{"no limit below an aggregate", "SELECT count(*) FROM numbers LIMIT 3", nil, []string{"LIMIT 3"}},
 		{"no limit below a series", "SELECT generate_series(1, 0), n FROM numbers LIMIT 3", nil, []string{"LIMIT 3"}},
 		{"no limit below DISTINCT", "SELECT DISTINCT day FROM numbers LIMIT 3", nil, []string{"LIMIT 3"}},
-		{"no limit under FOR UPDATE", "SELECT n FROM numbers LIMIT 3 FOR UPDATE", nil, []string{"LIMIT 3"}},
 		{"no limit with ties", "SELECT n FROM numbers ORDER BY n FETCH FIRST 3 ROWS WITH TIES", nil, []string{"LIMIT 3"}},
 	}
 	for _, tt := range tests {

@@ -50,6 +50,7 @@ func TestNode(t *testing.T) {
 		run  func(t *testing.T, n *node)
 	}{
 		{"revoke", testRevoke},
+		{"locked rows", testLockedRows},
 		{"refusals", testRefusals},
 		{"login", testLogin},
 		{"login checks", testLoginChecks},
