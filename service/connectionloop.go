@@ -106,8 +106,9 @@ type connectionLoop struct {
 
 	fence    int64
 	memory   roundMemory
-	retry    time.Duration // after the next failure
-	notUntil time.Time     // after a failure: no new round before, unless asked for
+	retry    time.Duration   // after the next failure
+	notUntil time.Time       // after a failure: no new round before, unless asked for
+	hurry    <-chan struct{} // closed when the policies changed since the step began
 }
 
 var errGone = errors.New("the connection was deleted")
@@ -123,6 +124,7 @@ func (l *connectionLoop) run(ctx context.Context) {
 	}()
 	for ctx.Err() == nil {
 		_, _, changed := l.c.watch.state()
+		l.hurry = changed
 		wait, err := l.step(ctx)
 		if errors.Is(err, errGone) {
 			return

@@ -340,7 +340,7 @@ func (l *connectionLoop) engine(target connection.Target, open grants.Connect) (
 	return grants.New(grants.Options{
 		Target: target, Connect: open, Ledger: &ledger{store: l.c.store, connection: l.id, fence: l.fence},
 		Fence:   func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) },
-		Pending: l.memory.status.Pending, Now: l.c.now,
+		Pending: l.memory.status.Pending, Now: l.c.now, Hurry: l.hurry,
 	})
 }
 

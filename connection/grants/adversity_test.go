@@ -25,7 +25,7 @@ func adversity(t *testing.T, w *world) {
 		name string
 		run  func(*testing.T, *adverse)
 	}{
-		{"locks of plain users", plainLocks}, {"locks of DDL", ddlLocks}, {"table made again", madeAgain}, {"schema renamed", schemaRenamed},
+		{"locks of plain users", plainLocks}, {"locks of DDL", ddlLocks}, {"many held", manyHeld}, {"hurried", hurried}, {"table made again", madeAgain}, {"schema renamed", schemaRenamed},
 		{"lease lost", leaseLost}, {"two at once", twoAtOnce}, {"role of others", roleOfOthers}, {"not enforceable", notEnforceable},
 		{"by-paths", byPaths}, {"drift", drift}, {"dry run", dryRun}, {"unreachable database", unreachable}, {"session that became a set", lingering}, {"false broker", falseBroker}, {"broker that leaves code", leavingBroker},
 	} {

@@ -46,18 +46,19 @@ type executor struct {
 	drift    int
 	failures []failure
 	left     []change // memberships of people that were revoked
+	held     []heldChange
+	waited   time.Duration // for locks, while others of ours were held
 }
 
 // run makes the changes of a database in order. A statement that fails is left
-// out and does not hold up the rest; those that met a lock are tried again, each
-// alone, so that nothing of ours is held while they wait. The error is for what
-// ends the round.
+// out and does not hold up the rest; those that met a lock are set aside for
+// retry. The error is for what ends the round.
 func (x *executor) run(ctx context.Context, database string, list []change) error {
-	var again []change
 	size := transactionSize
 	for len(list) > 0 {
 		batch := list[:min(size, len(list))]
-		at, err := x.transaction(ctx, database, batch, briefly)
+		begun := time.Now()
+		at, err := x.transaction(ctx, database, batch, x.wait())
 		switch {
 		case err == nil:
 			list, size = list[len(batch):], transactionSize
@@ -65,6 +66,10 @@ func (x *executor) run(ctx context.Context, database string, list []change) erro
 			return err
 		case noBroker(err):
 			return x.fail(list, err)
+		case passing(err) && (at >= 0 || len(batch) == 1):
+			x.waited += time.Since(begun)
+			met := max(at, 0)
+			list = slices.Concat(batch[:met], x.setAside(ctx, database, list[met:], err))
 		case at < 0 && len(batch) > 1 && isRemote(err):
 			size = 1 // something is wrong, and it is not known where
 		case at > 0:
@@ -72,40 +77,10 @@ func (x *executor) run(ctx context.Context, database string, list []change) erro
 		case at < 0 && !isRemote(err):
 			return x.fail(list, err) // the session is gone
 		default:
-			if passing(err) {
-				again = append(again, list[0])
-			} else if err := x.fail(list[:1], err); err != nil {
+			if err := x.fail(list[:1], err); err != nil {
 				return err
 			}
 			list, size = list[1:], transactionSize
-		}
-	}
-	return x.retry(ctx, database, again)
-}
-
-// retry makes changes that met somebody's lock or transaction.
-func (x *executor) retry(ctx context.Context, database string, list []change) error {
-	for _, c := range list {
-		var err error
-		var blocker string
-		for attempt := range x.o.Attempts {
-			stop := x.watch(ctx, database, &blocker)
-			_, err = x.transaction(ctx, database, []change{c}, x.o.LockTimeout)
-			stop()
-			if err == nil || !passing(err) || attempt == x.o.Attempts-1 {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(x.o.LockTimeout / 10 << attempt):
-			}
-		}
-		if err != nil {
-			if ends(ctx, err) {
-				return err
-			}
-			x.failures = append(x.failures, failure{c, asError(err), blocker})
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ const sqlBlockers = `SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.app
 
 // watch looks, while a statement of ours waits in a database, who holds it up.
 // The returned function ends that and lets the answer be read.
-func (x *executor) watch(ctx context.Context, database string, blocker *string) (stop func()) {
+func (x *executor) watch(ctx context.Context, database string, by *string) (stop func()) {
 	waiting, err := x.sessions.get(ctx, database)
 	if err != nil {
 		return func() {}
@@ -32,11 +32,11 @@ func (x *executor) watch(ctx context.Context, database string, blocker *string) 
 			return // it is only for the report
 		}
 		defer end(conn)
-		tick := time.NewTicker(x.o.LockTimeout / 8)
+		tick := time.NewTicker(x.o.LockTimeout / 10)
 		defer tick.Stop()
 		for {
 			if found := blockers(ctx, conn, pid); found != "" {
-				*blocker = found
+				*by = found
 				return
 			}
 			select {
@@ -49,22 +49,31 @@ func (x *executor) watch(ctx context.Context, database string, blocker *string) 
 	return func() { cancel(); <-ended }
 }
 
+// blocker is a session that is in the way.
+type blocker struct {
+	pid                      int32
+	role, application, since string
+}
+
+func (b blocker) String() string {
+	text := fmt.Sprintf("pid %d, role %s", b.pid, b.role)
+	if b.application != "" {
+		text += ", application " + b.application
+	}
+	if b.since != "" {
+		text += ", in a transaction since " + b.since
+	}
+	return text
+}
+
 func blockers(ctx context.Context, conn *pgx.Conn, pid uint32) string {
 	var out []string
 	_ = each(ctx, conn, func(rows pgx.Rows) error {
-		var by int32
-		var role, application, since string
-		if err := rows.Scan(&by, &role, &application, &since); err != nil {
+		var b blocker
+		if err := rows.Scan(&b.pid, &b.role, &b.application, &b.since); err != nil {
 			return err
 		}
-		text := fmt.Sprintf("pid %d, role %s", by, role)
-		if application != "" {
-			text += ", application " + application
-		}
-		if since != "" {
-			text += ", in a transaction since " + since
-		}
-		out = append(out, text)
+		out = append(out, b.String())
 		return nil
 	}, sqlBlockers, int32(pid))
 	return strings.Join(out, "; ")

@@ -23,10 +23,11 @@ type Options struct {
 	// visible up to five seconds later, so a lease must outlive its last Fence by
 	// more.
 	Fence func(ctx context.Context) error
-	// LockTimeout bounds one wait for somebody's lock (1 s), Attempts how often
-	// a statement that met one is tried in a round (3).
+	// LockTimeout bounds what a round waits for locks of others (1.5 s: a server
+	// takes a lock from autovacuum after one). Hurry, when closed, ends that
+	// wait: something else is wanted of the instance.
 	LockTimeout time.Duration
-	Attempts    int
+	Hurry       <-chan struct{}
 	Now         func() time.Time
 	// Pending of the last report: what stays pending keeps its Since.
 	Pending []connection.Pending
@@ -49,10 +50,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	if o.LockTimeout <= 0 {
-		o.LockTimeout = time.Second
-	}
-	if o.Attempts <= 0 {
-		o.Attempts = 3
+		o.LockTimeout = 1500 * time.Millisecond
 	}
 	if o.MaxExcess <= 0 {
 		o.MaxExcess = 1000
@@ -115,7 +113,7 @@ func (e *Engine) TakeBack(ctx context.Context) (connection.Report, error) {
 	}
 	x := e.executor(s, now)
 	logins, gone := now.logins(e.o.Target)
-	if err := x.run(ctx, e.o.Target.Database, logins); err != nil {
+	if err := errors.Join(x.run(ctx, e.o.Target.Database, logins), x.retry(ctx)); err != nil {
 		return report, err
 	}
 	for _, c := range logins {

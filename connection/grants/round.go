@@ -169,6 +169,9 @@ func (e *Engine) apply(ctx context.Context, s *sessions, v *view) (*executor, er
 			return nil, err
 		}
 	}
+	if err := x.retry(ctx); err != nil {
+		return nil, err
+	}
 	var gone []string
 	for _, c := range p.drops {
 		if !x.failed(c) {
