@@ -99,18 +99,6 @@ func TestExplainWithoutVerboseTellsNothing(t *testing.T) {
 	}
 }
 
-func TestPlanningAsksNobody(t *testing.T) {
-	conn := session(t)
-	do(t, conn, "CREATE SERVER nowhere FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'PostgreSQL Unicode', host '127.0.0.1', port '1', database 'x')")
-	cleanup(t, "DROP SERVER nowhere CASCADE")
-	do(t, conn, "CREATE USER MAPPING FOR CURRENT_USER SERVER nowhere OPTIONS (username 'x', password 'y')")
-	do(t, conn, "CREATE FOREIGN TABLE nowhere_t (n int) SERVER nowhere")
-	do(t, conn, "EXPLAIN VERBOSE SELECT * FROM nowhere_t WHERE n = 1")
-	if e := refused(t, conn, "SELECT * FROM nowhere_t"); !strings.HasPrefix(e.Code, "08") {
-		t.Errorf("got %s, want a connection error", describe(e))
-	}
-}
-
 func TestRescan(t *testing.T) {
 	conn := session(t)
 	do(t, conn, "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off")

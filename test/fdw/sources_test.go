@@ -55,6 +55,7 @@ func TestOtherSources(t *testing.T) {
 			if got := value[int64](t, conn, "SELECT count(*) FROM (VALUES (1), (2)) l(a) JOIN numbers ON n = l.a JOIN numbers m USING (n)"); got != 2 {
 				t.Errorf("joined %d rows", got)
 			}
+			wantRowsOfNothing(t, conn)
 			if e := refused(t, conn, "SELECT 1 / (n - 3000) FROM numbers"); e.Code != "22012" {
 				t.Error(describe(e))
 			}

@@ -51,6 +51,7 @@ func TestNode(t *testing.T) {
 	}{
 		{"revoke", testRevoke},
 		{"locked rows", testLockedRows},
+		{"planning", testPlanning},
 		{"refusals", testRefusals},
 		{"login", testLogin},
 		{"login checks", testLoginChecks},
