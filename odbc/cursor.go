@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"unsafe"
 )
 
 func itoa(i int) string { return strconv.Itoa(i) }
@@ -51,7 +50,9 @@ type Cursor struct {
 	s      *stmt
 	fetch  *C.pc_cursor
 	ring   *ring
-	ncols  int
+	all    int          // columns
+	ncols  int          // those of them that are read
+	types  []ColumnType // of all, once asked for
 	closed sync.Once
 	ended  bool
 	// nearEnd: what the cursor in C says after each block.
@@ -102,11 +103,8 @@ func (cur *Cursor) begin(cols []Column, o QueryOptions) error {
 	if n != len(cols)+o.Told {
 		return &Error{State: "07009", Message: "the statement returns " + itoa(n) + " columns, " + itoa(len(cols)+o.Told) + " were expected", Driver: s.c.spec.Driver}
 	}
-	cur.ncols = len(cols)
-	if cols, err = s.asDescribed(cur.ctx, cols); err != nil {
-		return err
-	}
-	if err := s.checkUnsigned(cur.ctx, cols); err != nil {
+	cur.all, cur.ncols = n, len(cols)
+	if cols, err = cur.asDescribed(cols); err != nil {
 		return err
 	}
 	if cur.ring, err = s.c.takeRing(o); err != nil {
@@ -115,22 +113,36 @@ func (cur *Cursor) begin(cols []Column, o QueryOptions) error {
 	return cur.newFetch(cols, o)
 }
 
-// Describe tells the columns of the result, those that nobody reads included.
-// It asks the driver only, which knows them from executing.
-func (cur *Cursor) Describe() (columns []ResultColumn, err error) {
-	err = cur.s.call(cur.ctx, phaseOther, "describing the columns", func() (rc C.SQLRETURN) {
-		columns, rc = cur.s.describe()
-		return rc
-	})
-	return columns, err
-}
-
 func (s *stmt) resultColumns(ctx context.Context) (int, error) {
 	var n C.SQLSMALLINT
 	err := s.call(ctx, phaseOther, "counting the columns", func() C.SQLRETURN {
 		return C.SQLNumResultCols(C.SQLHSTMT(s.handle), &n)
 	})
 	return int(n), err
+}
+
+// Types tells the types of the result's columns, those that nobody reads included.
+// It asks the driver only, which knows them from executing.
+func (cur *Cursor) Types() ([]ColumnType, error) {
+	if cur.types != nil {
+		return cur.types, nil
+	}
+	types := make([]ColumnType, cur.all)
+	err := cur.s.call(cur.ctx, phaseOther, "describing the columns", func() C.SQLRETURN {
+		var t C.pc_type
+		for i := range types {
+			if rc := C.pc_column_type(C.SQLHSTMT(cur.s.handle), C.int32_t(i+1), &t); !ok(int64(rc)) {
+				return rc
+			}
+			types[i] = ColumnType{SQLType: int(t.sqltype), Unsigned: t.is_unsigned == C.SQL_TRUE, TypeName: C.GoString(&t.name[0])}
+		}
+		return C.SQL_SUCCESS
+	})
+	if err != nil {
+		return nil, err
+	}
+	cur.types = types
+	return types, nil
 }
 
 func (cur *Cursor) newFetch(cols []Column, o QueryOptions) error {
@@ -245,39 +257,43 @@ func (cur *Cursor) Close() {
 
 // asDescribed reads as text what was asked for as a number and is none of that
 // kind at the source: a driver would convert it without a word, text to 0 and
-// 1.9 to 1.
-func (s *stmt) asDescribed(ctx context.Context, cols []Column) ([]Column, error) {
-	if t := s.c.lib.traits; !t.native || !t.convertsNumbers {
+// 1.9 to 1. An unsigned column of 64 bits is not read as signed where the
+// driver would wrap it without a word.
+func (cur *Cursor) asDescribed(cols []Column) ([]Column, error) {
+	t := cur.s.c.lib.traits
+	converts := t.native && t.convertsNumbers
+	if !converts && !t.wrapsUnsigned {
 		return cols, nil
+	}
+	types, err := cur.Types()
+	if err != nil {
+		return nil, err
 	}
 	cols = slices.Clone(cols)
 	for i := range cols {
-		if k := cols[i].Kind; k != KindInt64 && k != KindUint64 && k != KindFloat64 && k != KindBool {
-			continue
-		}
-		var kind C.SQLLEN
-		var name [16]C.SQLCHAR
-		err := s.call(ctx, phaseOther, "describing a column", func() C.SQLRETURN {
-			h, n := C.SQLHSTMT(s.handle), C.SQLUSMALLINT(i+1)
-			if rc := C.SQLColAttribute(h, n, C.SQL_DESC_TYPE_NAME, C.SQLPOINTER(&name[0]), C.SQLSMALLINT(len(name)), nil, nil); !ok(int64(rc)) {
-				return rc
-			}
-			return C.SQLColAttribute(h, n, C.SQL_DESC_CONCISE_TYPE, nil, 0, nil, &kind)
-		})
-		if err != nil {
-			return nil, err
-		}
-		boolean := cols[i].Kind == KindBool && C.GoString((*C.char)(unsafe.Pointer(&name[0]))) == "bool"
-		if !boolean && !keepsNumber(cols[i].Kind, kind) {
+		told := &types[i]
+		if converts && !told.keeps(cols[i].Kind) {
 			cols[i].Kind = KindText
+		}
+		if t.wrapsUnsigned && cols[i].Kind == KindInt64 && told.Unsigned && told.SQLType == C.SQL_BIGINT {
+			return nil, &Error{State: "22003", Message: "column " + itoa(i+1) + " is an unsigned 64-bit integer and cannot be read as signed", Driver: cur.s.c.spec.Driver}
 		}
 	}
 	return cols, nil
 }
 
-// keepsNumber tells whether a bind of this kind keeps every value of an SQL type.
-func keepsNumber(kind Kind, of C.SQLLEN) bool {
-	switch of {
+// keeps tells whether a bind of this kind keeps every value of the type.
+func (t *ColumnType) keeps(kind Kind) bool {
+	switch kind {
+	case KindInt64, KindUint64, KindFloat64:
+	case KindBool:
+		if t.TypeName == "bool" {
+			return true
+		}
+	default:
+		return true
+	}
+	switch t.SQLType {
 	case C.SQL_BIT:
 		return kind != KindFloat64
 	case C.SQL_TINYINT, C.SQL_SMALLINT, C.SQL_INTEGER, C.SQL_BIGINT:
@@ -286,32 +302,4 @@ func keepsNumber(kind Kind, of C.SQLLEN) bool {
 		return kind == KindFloat64
 	}
 	return false
-}
-
-// checkUnsigned refuses to read an unsigned column of 64 bits as signed where
-// the driver would wrap it without a word.
-func (s *stmt) checkUnsigned(ctx context.Context, cols []Column) error {
-	if !s.c.lib.traits.wrapsUnsigned {
-		return nil
-	}
-	for i, col := range cols {
-		if col.Kind != KindInt64 {
-			continue
-		}
-		var unsigned, kind C.SQLLEN
-		err := s.call(ctx, phaseOther, "describing a column", func() C.SQLRETURN {
-			h, n := C.SQLHSTMT(s.handle), C.SQLUSMALLINT(i+1)
-			if rc := C.SQLColAttribute(h, n, C.SQL_DESC_UNSIGNED, nil, 0, nil, &unsigned); !ok(int64(rc)) {
-				return rc
-			}
-			return C.SQLColAttribute(h, n, C.SQL_DESC_CONCISE_TYPE, nil, 0, nil, &kind)
-		})
-		if err != nil {
-			return err
-		}
-		if unsigned == C.SQL_TRUE && kind == C.SQL_BIGINT {
-			return &Error{State: "22003", Message: "column " + itoa(i+1) + " is an unsigned 64-bit integer and cannot be read as signed", Driver: s.c.spec.Driver}
-		}
-	}
-	return nil
 }

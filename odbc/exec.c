@@ -1,24 +1,9 @@
 /*
- * exec.c: prepare, bind and execute; text as UTF-16 for drivers with W entry
+ * exec.c: bind, execute and describe; text as UTF-16 for drivers with W entry
  * points, as UTF-8 for drivers without.
  */
+#include <string.h>
 #include "fetch.h"
-
-SQLRETURN
-pc_prepare(SQLHSTMT stmt, int wide, const void *sql, int32_t len)
-{
-	if (wide)
-		return SQLPrepareW(stmt, (SQLWCHAR *) sql, len);
-	return SQLPrepare(stmt, (SQLCHAR *) sql, len);
-}
-
-SQLRETURN
-pc_exec_direct(SQLHSTMT stmt, int wide, const void *sql, int32_t len)
-{
-	if (wide)
-		return SQLExecDirectW(stmt, (SQLWCHAR *) sql, len);
-	return SQLExecDirect(stmt, (SQLCHAR *) sql, len);
-}
 
 static SQLRETURN
 bind_params(SQLHSTMT stmt, pc_param *params, int32_t n)
@@ -39,16 +24,35 @@ bind_params(SQLHSTMT stmt, pc_param *params, int32_t n)
 	return SQL_SUCCESS;
 }
 
-/* Prepares, binds and executes; the first failure is returned. */
+/*
+ * Binds and executes; the first failure is returned.  Not prepared, which
+ * would be a round trip of its own at MariaDB.
+ */
 SQLRETURN
-pc_prepare_execute(SQLHSTMT stmt, int wide, const void *sql, int32_t len, pc_param *params, int32_t n)
+pc_execute(SQLHSTMT stmt, int wide, const void *sql, int32_t len, pc_param *params, int32_t n)
 {
-	SQLRETURN	rc = pc_prepare(stmt, wide, sql, len);
+	SQLRETURN	rc = bind_params(stmt, params, n);
 
+	if (!SQL_SUCCEEDED(rc))
+		return rc;
+	if (wide)
+		return SQLExecDirectW(stmt, (SQLWCHAR *) sql, len);
+	return SQLExecDirect(stmt, (SQLCHAR *) sql, len);
+}
+
+/* What the driver tells of the type of column i, counted from 1. */
+SQLRETURN
+pc_column_type(SQLHSTMT stmt, int32_t i, pc_type *type)
+{
+	SQLUSMALLINT column = (SQLUSMALLINT) i;
+	SQLRETURN	rc;
+
+	memset(type, 0, sizeof(*type));
+	rc = SQLColAttribute(stmt, column, SQL_DESC_CONCISE_TYPE, NULL, 0, NULL, &type->sqltype);
 	if (SQL_SUCCEEDED(rc))
-		rc = bind_params(stmt, params, n);
+		rc = SQLColAttribute(stmt, column, SQL_DESC_UNSIGNED, NULL, 0, NULL, &type->is_unsigned);
 	if (SQL_SUCCEEDED(rc))
-		rc = SQLExecute(stmt);
+		rc = SQLColAttribute(stmt, column, SQL_DESC_TYPE_NAME, type->name, sizeof(type->name), NULL, NULL);
 	return rc;
 }
 

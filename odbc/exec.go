@@ -52,7 +52,7 @@ func (s *stmt) diagnose(what string) *Error {
 	return s.c.note(diagnose(C.SQL_HANDLE_STMT, s.handle, s.c.lib.wide, s.c.spec.Driver, what))
 }
 
-// execute runs the statement: prepared when it has parameters.
+// execute runs the statement.
 func (s *stmt) execute(ctx context.Context, sql string, params []Param) (err error) {
 	for i := range params {
 		if err := s.checkParam(i, &params[i]); err != nil {
@@ -70,22 +70,20 @@ func (s *stmt) execute(ctx context.Context, sql string, params []Param) (err err
 		return err
 	}
 	wide, p, n := text.args()
-	if len(params) == 0 {
-		return s.call(ctx, phaseExecute, "executing", func() C.SQLRETURN {
-			return C.pc_exec_direct(C.SQLHSTMT(s.handle), wide, p, n)
-		})
-	}
 	bound, err := s.pack(params)
 	if err != nil {
 		return err
 	}
 	return s.call(ctx, phaseExecute, "executing", func() C.SQLRETURN {
-		return C.pc_prepare_execute(C.SQLHSTMT(s.handle), wide, p, n, bound, C.int32_t(len(params)))
+		return C.pc_execute(C.SQLHSTMT(s.handle), wide, p, n, bound, C.int32_t(len(params)))
 	})
 }
 
 // pack lays parameters out in memory of C, which lives as long as the statement.
 func (s *stmt) pack(params []Param) (*C.pc_param, error) {
+	if len(params) == 0 {
+		return nil, nil
+	}
 	size := len(params) * int(unsafe.Sizeof(C.pc_param{}))
 	data := size
 	for i := range params {
@@ -169,6 +167,9 @@ func (c *Conn) Exec(ctx context.Context, sql string) error {
 	defer s.close()
 	stop := context.AfterFunc(ctx, func() { s.cancel(context.Cause(ctx)) })
 	defer stop()
+	if c.passesDriver() {
+		return s.execInSQLite(ctx, sql)
+	}
 	if err := s.execute(ctx, sql, nil); err != nil {
 		return err
 	}

@@ -30,6 +30,14 @@ typedef struct pc_param
 	void	   *data;
 } pc_param;
 
+/* The type of a result's column. */
+typedef struct pc_type
+{
+	SQLLEN		sqltype;
+	SQLLEN		is_unsigned;
+	char		name[256];		/* the source's own */
+} pc_type;
+
 /* One block's memory: [0, fixed) for what is bound, then the arena. */
 typedef struct pc_buffer
 {
@@ -52,10 +60,9 @@ typedef struct pc_cursor_options
 
 typedef struct pc_cursor pc_cursor;
 
-SQLRETURN	pc_prepare(SQLHSTMT stmt, int wide, const void *sql, int32_t len);
-SQLRETURN	pc_prepare_execute(SQLHSTMT stmt, int wide, const void *sql, int32_t len,
-							   pc_param *params, int32_t n);
-SQLRETURN	pc_exec_direct(SQLHSTMT stmt, int wide, const void *sql, int32_t len);
+SQLRETURN	pc_execute(SQLHSTMT stmt, int wide, const void *sql, int32_t len,
+					   pc_param *params, int32_t n);
+SQLRETURN	pc_column_type(SQLHSTMT stmt, int32_t i, pc_type *type);
 
 SQLRETURN	pc_set_connect(SQLHDBC dbc, SQLINTEGER attribute, SQLULEN value);
 SQLRETURN	pc_odbc3(SQLHENV env);

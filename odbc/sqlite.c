@@ -2,7 +2,7 @@
  * sqlite.c: SQLite past its driver, which offers no way to its own handle.
  */
 #include <dlfcn.h>
-#include <stddef.h>
+#include <stdio.h>
 #include "sqlite.h"
 
 /* sqlite3.h */
@@ -17,6 +17,8 @@ static struct
 	void		(*interrupt) (struct sqlite3 *);
 	int			(*limit) (struct sqlite3 *, int, int);
 	int			(*share) (int);
+	int			(*exec) (struct sqlite3 *, const char *, int (*) (void *, int, char **, char **), void *, char **);
+	void		(*free) (void *);
 }			api;
 
 static struct sqlite3 *opened;
@@ -39,8 +41,10 @@ pc_sqlite_init(void *driver)
 	*(void **) &api.interrupt = dlsym(driver, "sqlite3_interrupt");
 	*(void **) &api.limit = dlsym(driver, "sqlite3_limit");
 	*(void **) &api.share = dlsym(driver, "sqlite3_enable_shared_cache");
+	*(void **) &api.exec = dlsym(driver, "sqlite3_exec");
+	*(void **) &api.free = dlsym(driver, "sqlite3_free");
 	if (api.config == NULL || api.auto_extension == NULL || api.interrupt == NULL || api.limit == NULL ||
-		api.share == NULL || !pc_sqlite_find_functions(driver))
+		api.share == NULL || api.exec == NULL || api.free == NULL || !pc_sqlite_find_functions(driver))
 		return 0;
 
 	/*
@@ -75,6 +79,17 @@ pc_sqlite_prepare(struct sqlite3 *db)
 {
 	(void) api.limit(db, LIMIT_ATTACHED, 0);
 	return pc_sqlite_add_functions(db);
+}
+
+int
+pc_sqlite_exec(struct sqlite3 *db, const char *sql, char *why, size_t room)
+{
+	char	   *message = NULL;
+	int			rc = api.exec(db, sql, NULL, NULL, &message);
+
+	snprintf(why, room, "%s", message != NULL ? message : "SQLite gave no reason");
+	api.free(message);
+	return rc;
 }
 
 /* The caller keeps db open meanwhile. */

@@ -1,9 +1,11 @@
 package odbc
 
+// #include <stdlib.h>
 // #include "sqlite.h"
 import "C"
 
 import (
+	"context"
 	"sync"
 	"unsafe"
 )
@@ -44,6 +46,30 @@ func (l *sqliteLibrary) prepare(db *C.struct_sqlite3) error {
 		return &Error{State: "HY000", Native: int(rc), Message: "SQLite does not take the functions that read its values exactly"}
 	}
 	return nil
+}
+
+// passesDriver tells whether statements for their effect go to SQLite itself.
+// In manual commit mode its driver begins the transactions.
+func (c *Conn) passesDriver() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sqliteDB != nil && c.autoCommit
+}
+
+// execInSQLite runs statements past the driver, which would leave reading what
+// a SELECT brings, and so looking at the file, to a cursor.
+func (s *stmt) execInSQLite(ctx context.Context, sql string) error {
+	text := C.CString(sql)
+	defer C.free(unsafe.Pointer(text))
+	var why [1024]C.char
+	return s.c.do(ctx, s, phaseExecute, func() int64 {
+		return int64(C.pc_sqlite_exec(s.c.sqliteDB, text, &why[0], C.size_t(len(why))))
+	}, func(rc int64) error {
+		if rc == 0 {
+			return nil
+		}
+		return &Error{State: "HY000", Native: int(rc), Message: C.GoString(&why[0]), Driver: s.c.spec.Driver}
+	})
 }
 
 // stop interrupts what runs on db, which the caller keeps open meanwhile.

@@ -5,6 +5,8 @@
 #ifndef PORTCULLIS_SQLITE_H
 #define PORTCULLIS_SQLITE_H
 
+#include <stddef.h>
+
 struct sqlite3;
 
 /* Finds SQLite's functions in the driver and its libraries; 0 if one is missing. */
@@ -25,6 +27,9 @@ void		pc_sqlite_share(int on);
 
 /* Forbids ATTACH and adds our functions; 0 or SQLite's error code. */
 int			pc_sqlite_prepare(struct sqlite3 *db);
+
+/* Runs statements to their end, rows dropped; 0, or SQLite's error code and the reason. */
+int			pc_sqlite_exec(struct sqlite3 *db, const char *sql, char *why, size_t room);
 
 void		pc_sqlite_interrupt(struct sqlite3 *db);
 

@@ -75,16 +75,12 @@ type QueryOptions struct {
 	BlockBytes int // most bytes of a block without long values, default 1 MiB
 	Blocks     int // blocks in the ring, 1 to 3, default 3
 	TextRoom   int // bytes kept in place for a text of unknown length, default 64
-	Told       int // further columns of the result, which Describe tells and nobody reads
+	Told       int // further columns of the result, whose types are told and which nobody reads
 }
 
-// ResultColumn describes one column of a result.
-type ResultColumn struct {
-	Name     string
-	SQLType  int   // SQL_ type code
-	Size     int64 // column size as the driver tells it
-	Digits   int
-	Nullable bool // true also when unknown
+// ColumnType is what a driver tells of the type of a result's column.
+type ColumnType struct {
+	SQLType  int // SQL_ type code
 	Unsigned bool
 	TypeName string // the source's own name of the type
 }

@@ -18,13 +18,13 @@ func (s *Scan) checkColumns(cursor *odbc.Cursor) error {
 	if len(s.statement.Checks) == 0 {
 		return nil
 	}
-	columns, err := cursor.Describe()
+	types, err := cursor.Types()
 	if err != nil {
 		return err
 	}
-	told := make([]fdw.Described, len(columns))
-	for i, c := range columns {
-		told[i] = fdw.Described{TypeName: c.TypeName, Unsigned: c.Unsigned}
+	told := make([]fdw.Described, len(types))
+	for i, t := range types {
+		told[i] = fdw.Described{TypeName: t.TypeName, Unsigned: t.Unsigned}
 	}
 	if at, changed := s.statement.Changed(s.dialect, told); changed {
 		return s.changed(fmt.Sprintf("Column \"%s\" is no longer of type %s.", at.Column, at.Type))

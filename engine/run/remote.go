@@ -49,8 +49,7 @@ func (r *remote) leave() { <-r.inside }
 // begin and end.
 type transaction struct {
 	manual bool   // the driver's manual commit mode: it begins by itself, SQLEndTran ends it
-	begin  string // what to execute besides
-	read   string // what to read then
+	begin  string // without manual mode
 	end    string // without manual mode
 	// common: those of one session see one state of the source, as long as any is open.
 	common bool
@@ -64,24 +63,17 @@ var transactions = map[string]transaction{
 	// In manual commit mode the driver reads whole results into memory. The
 	// first reading looks whether the schema that the connection knows still
 	// holds: without it the columns would be described as they were.
-	"sqlite": {begin: "BEGIN", read: "SELECT 1 FROM sqlite_master LIMIT 1", end: "ROLLBACK", common: true, outlives: true},
+	"sqlite": {begin: "BEGIN; SELECT 1 FROM sqlite_master LIMIT 1", end: "ROLLBACK", common: true, outlives: true},
 }
 
 func (r *remote) how() transaction { return transactions[r.dialect.Name()] }
 
 // begin opens the remote transaction that the scans of one local transaction share.
 func (r *remote) begin(ctx context.Context) error {
-	how := r.how()
-	if how.begin != "" {
-		if err := r.conn.Exec(ctx, how.begin); err != nil {
-			return err
-		}
+	if sql := r.how().begin; sql != "" {
+		return r.conn.Exec(ctx, sql)
 	}
-	if how.read == "" {
-		return nil
-	}
-	_, err := r.conn.QueryStrings(ctx, how.read, nil)
-	return err
+	return nil
 }
 
 // end rolls the remote transaction back: it has only read.
