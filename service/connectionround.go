@@ -16,17 +16,19 @@ import (
 
 // roundMemory is what a loop remembers between rounds while it holds the lease.
 type roundMemory struct {
-	name    string
-	row     connectionRow
-	status  ConnectionStatus
-	loaded  bool // status was read from the store
-	tables  *nativeTables
-	roles   []mapping.Role
-	digest  string // of what the last round that succeeded completely wanted
-	version int64  // policy version last looked at
-	objects int64  // version of objects last looked at
-	expires time.Time
-	crawled time.Time // the last crawl that succeeded
+	name      string
+	row       connectionRow
+	status    ConnectionStatus
+	loaded    bool // status was read from the store
+	tables    *nativeTables
+	roles     []mapping.Role
+	digest    string             // of what the last round that succeeded completely wanted
+	version   int64              // policy version last looked at
+	objects   int64              // version of objects last looked at
+	views     map[string]viewsOf // by database
+	viewsLeft bool               // there was no time for all views: the next round goes on at once
+	expires   time.Time
+	crawled   time.Time // the last crawl that succeeded
 }
 
 // connectionRow is what a round reads of the connection itself.
@@ -64,13 +66,16 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 	}
 	before, m, now := l.memory.row, &l.memory, l.c.now()
 	m.row, m.name = row, row.connection.Name
+	if m.views == nil {
+		m.views = map[string]viewsOf{}
+	}
 	if !m.loaded {
 		if m.status, err = l.c.store.ConnectionStatus(ctx, m.name); err != nil {
 			return firstRetry, err
 		}
 		m.loaded = true
 	}
-	if now.Before(l.notUntil) && !l.news(before) {
+	if now.Before(l.notUntil) && !l.news(before) && !m.viewsLeft {
 		return l.notUntil.Sub(now), nil
 	}
 	every, err := time.ParseDuration(row.connection.SyncEvery)
@@ -84,6 +89,9 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 	roundDue := crawlDue || len(m.status.Pending) > 0 || row.version != m.version || row.objects != m.objects || !m.expires.IsZero() && !now.Before(m.expires)
 	if roundDue {
 		err := l.finish(ctx, l.round(ctx, crawlDue))
+		if err == nil && m.viewsLeft {
+			return 0, nil
+		}
 		if err != nil || len(m.status.Pending) > 0 {
 			return l.notUntil.Sub(l.c.now()), err
 		}
@@ -178,7 +186,7 @@ func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 	digest := digestOf(d.want) + viewsDigest(d.views)
 	if crawlDue || digest != m.digest || len(m.status.Pending) > 0 {
 		m.digest = ""
-		failed, err := l.applyViews(ctx, target, open, &d)
+		failed, err := l.applyViews(ctx, target, open, &d, crawlDue)
 		if err != nil {
 			return err
 		}
@@ -371,9 +379,11 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 		return err
 	}
 	open := l.c.reach.opener(target)
-	failed, err := l.applyViews(ctx, target, open, &desired{})
-	if err != nil {
-		return err
+	var failed []connection.Pending
+	for more := true; more; more = m.viewsLeft {
+		if failed, err = l.applyViews(ctx, target, open, &desired{}, true); err != nil {
+			return err
+		}
 	}
 	engine, err := l.engine(target, open)
 	if err != nil {

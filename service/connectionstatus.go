@@ -48,7 +48,8 @@ type ConnectionStatus struct {
 	Overdue  []connection.Pending `json:"overdue,omitempty"` // revokes that are pending for too long
 	Lacking  []string             `json:"lacking,omitempty"` // tables that cannot be enforced, with the reason
 	Withheld []Withheld           `json:"withheld,omitempty"`
-	Views    []ViewStatus         `json:"views,omitempty"` // of tables of which people may see a part
+	Views    []ViewStatus         `json:"views,omitempty"`    // of tables of which people may see a part
+	ViewsIn  []string             `json:"views_in,omitempty"` // databases in which views may stand
 
 	Progress *crawl.Progress `json:"progress,omitempty"` // of a crawl that is under way
 	Holder   string          `json:"holder,omitempty"`   // the service that works on it

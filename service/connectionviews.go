@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -116,51 +118,95 @@ func (s *Store) viewKey(ctx context.Context, connectionID string) ([]byte, error
 	return s.key.Unseal(*sealed)
 }
 
+// viewsOf is what a loop remembers of a database whose views are as they were wanted.
+type viewsOf struct {
+	wanted  string // digest
+	outcome views.Outcome
+}
+
+// viewPatience is how long a round waits for those who hold views, in all
+// databases together: revokes come after that.
+const viewPatience = 200 * time.Millisecond
+
 // applyViews makes the views equal to what is wanted and adds the sets of those
 // who may query them. Where they cannot be made nobody sees anything, and what
-// failed is pending: it must not hold up revokes. The error is for what ends the round.
-func (l *connectionLoop) applyViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), d *desired) (failed []connection.Pending, err error) {
+// failed is pending: it must not hold up revokes. Databases where nothing else is wanted
+// than last time are left alone, unless the round looks anew. The error is for what ends the round.
+func (l *connectionLoop) applyViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), d *desired, anew bool) (failed []connection.Pending, err error) {
 	databases, err := l.viewDatabases(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	var status []ViewStatus
+	m := &l.memory
+	m.viewsLeft = false
+	m.status.Views = nil
+	patience := viewPatience
 	for _, database := range databases {
-		made, refused, err := l.databaseViews(ctx, target, open, database, d.views[database])
-		if ctx.Err() != nil || errors.Is(err, errLease) {
-			return nil, err
-		}
-		if err != nil {
-			failed = append(failed, l.viewsPending(database, err))
-			continue
-		}
-		for _, m := range made {
-			d.want.Sets = append(d.want.Sets, connection.AccessSet{
-				ID: fmt.Sprintf("view:%s:%d", database, m.Base.OID), Access: connection.Read, Tables: []connection.ObjectRef{m.View}, Members: m.Roles})
-			status = append(status, ViewStatus{Table: fullName(m.Base.Database, m.Base.Schema, m.Base.Name), View: fullName(m.View.Schema, m.View.Name), People: len(m.Roles)})
-		}
-		for _, r := range refused {
-			name := fullName(r.Table.Database, r.Table.Schema, r.Table.Name)
-			at := slices.IndexFunc(status, func(s ViewStatus) bool { return s.Table == name })
-			if at < 0 {
-				at = len(status)
-				status = append(status, ViewStatus{Table: name})
+		wanted := viewsDigest(d.views[database])
+		known, ok := m.views[database]
+		if anew || !ok || known.wanted != wanted {
+			delete(m.views, database)
+			known.outcome, err = l.databaseViews(ctx, target, open, database, d.views[database], patience)
+			if ctx.Err() != nil || errors.Is(err, errLease) {
+				return nil, err
 			}
-			reason := r.Reason
-			if r.Role != "" {
-				reason = r.Role + ": " + reason
+			if err != nil {
+				failed = append(failed, l.viewsPending(fmt.Sprintf("-- views in database %q", database), err))
+				continue
 			}
-			status[at].Reason = append(status[at].Reason, reason)
-			status[at].Fix = r.Fix
 		}
+		out := known.outcome
+		patience = max(patience-out.Waited, time.Millisecond)
+		for _, w := range out.Waiting {
+			p := l.viewsPending(w.Statement, w.Error)
+			p.Blocker = w.Blocker
+			failed = append(failed, p)
+		}
+		if out.Left {
+			m.viewsLeft = true
+			failed = append(failed, l.viewsPending(fmt.Sprintf("-- further views in database %q", database), &connection.Error{Code: "under_way", Message: "they are being made"}))
+		}
+		if len(out.Waiting) == 0 && !out.Left {
+			known.outcome.Waited = 0
+			m.views[database] = viewsOf{wanted: wanted, outcome: known.outcome}
+		}
+		if out.Empty && len(d.views[database]) == 0 {
+			m.status.ViewsIn = slices.DeleteFunc(m.status.ViewsIn, func(name string) bool { return name == database })
+		}
+		l.takeViews(database, out, d)
 	}
-	l.memory.status.Views = firstOf(status, maxListed)
+	m.status.Views = firstOf(m.status.Views, maxListed)
 	return failed, nil
 }
 
-// viewsPending tells of a database whose views could not be made equal, since when.
-func (l *connectionLoop) viewsPending(database string, err error) connection.Pending {
-	p := connection.Pending{Statement: fmt.Sprintf("-- views in database %q", database), Since: l.c.now(), Error: asInstanceError(err)}
+// takeViews adds the sets of the views of a database, and says how they stand.
+func (l *connectionLoop) takeViews(database string, out views.Outcome, d *desired) {
+	status := l.memory.status.Views
+	for _, m := range out.Made {
+		d.want.Sets = append(d.want.Sets, connection.AccessSet{
+			ID: fmt.Sprintf("view:%s:%d", database, m.Base.OID), Access: connection.Read, Tables: []connection.ObjectRef{m.View}, Members: m.Roles})
+		status = append(status, ViewStatus{Table: fullName(m.Base.Database, m.Base.Schema, m.Base.Name), View: fullName(m.View.Schema, m.View.Name), People: len(m.Roles)})
+	}
+	for _, r := range out.Refused {
+		name := fullName(r.Table.Database, r.Table.Schema, r.Table.Name)
+		at := slices.IndexFunc(status, func(s ViewStatus) bool { return s.Table == name })
+		if at < 0 {
+			at = len(status)
+			status = append(status, ViewStatus{Table: name})
+		}
+		reason := r.Reason
+		if r.Role != "" {
+			reason = r.Role + ": " + reason
+		}
+		status[at].Reason = append(status[at].Reason, reason)
+		status[at].Fix = r.Fix
+	}
+	l.memory.status.Views = status
+}
+
+// viewsPending tells of views that could not be made equal, since when.
+func (l *connectionLoop) viewsPending(statement string, err error) connection.Pending {
+	p := connection.Pending{Statement: statement, Since: l.c.now(), Error: asInstanceError(err)}
 	for _, before := range l.memory.status.Pending {
 		if before.Statement == p.Statement {
 			p.Since = before.Since
@@ -170,35 +216,50 @@ func (l *connectionLoop) viewsPending(database string, err error) connection.Pen
 }
 
 // viewDatabases are those in which views are wanted or may stand from before.
+// They are noted before anything is made there, so that views which are no longer wanted
+// are found again, whatever failed meanwhile.
 func (l *connectionLoop) viewDatabases(ctx context.Context, d *desired) ([]string, error) {
-	if !l.memory.row.connection.Views && len(l.memory.status.Views) == 0 {
+	st := &l.memory.status
+	if len(d.views) == 0 && len(st.ViewsIn) == 0 {
 		return nil, nil
 	}
-	rows, err := l.c.store.pool.Query(ctx, "SELECT name FROM portcullis.connection_objects WHERE connection = $1 AND level = 'database' AND dropped IS NULL AND error IS NULL ORDER BY name", l.id)
+	rows, err := l.c.store.pool.Query(ctx, "SELECT name FROM portcullis.connection_objects WHERE connection = $1 AND level = 'database' AND dropped IS NULL", l.id)
 	if err != nil {
 		return nil, err
 	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	for name := range d.views {
-		if !slices.Contains(names, name) {
+	there, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Collect(maps.Keys(d.views))
+	for _, name := range st.ViewsIn {
+		if slices.Contains(there, name) {
 			names = append(names, name)
+		} else {
+			names = append(names, there...) // it may have another name now
 		}
 	}
 	slices.Sort(names)
-	return names, err
+	names = slices.Compact(names)
+	if slices.Equal(names, st.ViewsIn) {
+		return names, nil
+	}
+	st.ViewsIn = slices.Clone(names)
+	return names, l.c.store.storeStatus(ctx, l.id, *st, nil, nil)
 }
 
-func (l *connectionLoop) databaseViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), database string, tables []views.Table) ([]views.Made, []views.Refusal, error) {
+func (l *connectionLoop) databaseViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), database string, tables []views.Table, patience time.Duration) (views.Outcome, error) {
 	conn, err := open(ctx, database)
 	if err != nil {
-		return nil, nil, err
+		return views.Outcome{}, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return views.Apply(ctx, conn, views.Options{Target: target, Fence: func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) }}, database, tables)
+	return views.Apply(ctx, conn, views.Options{Target: target, Patience: patience,
+		Fence: func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) }}, database, tables)
 }
 
-// viewsDigest tells whether two rounds want the same views.
-func viewsDigest(tables map[string][]views.Table) string {
+// viewsDigest tells whether two rounds want the same views, of a database or of all.
+func viewsDigest(tables any) string {
 	h := sha256.New()
 	_ = json.NewEncoder(h).Encode(tables) // a hash takes everything
 	return string(h.Sum(nil))

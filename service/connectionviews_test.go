@@ -36,7 +36,7 @@ func TestPeopleSeePartsOfTablesThroughViews(t *testing.T) {
 	w := register(t, "ana", "ben", "chloe")
 	target := connection.Target{Username: "gatekeeper", Prefix: connection.DefaultPrefix}
 	runAt(t, w.pg, `INSERT INTO sales.orders VALUES (2, 'y'), (3, 'ben')`)
-	runAt(t, w.pg, views.Script(target, "shop")+`GRANT USAGE ON SCHEMA sales TO portcullis_views; GRANT SELECT ON sales.orders TO portcullis_views;`)
+	runAt(t, w.pg, views.Script(target)+`GRANT USAGE ON SCHEMA sales TO portcullis_views; GRANT SELECT ON sales.orders TO portcullis_views;`)
 
 	c := w.connection("shop")
 	c.Setup, c.Views = nil, true

@@ -9,7 +9,7 @@ const schemas = `
 	SELECT n.oid, n.nspname, n.nspowner,
 		(NOT (has_schema_privilege($1::oid, n.oid, 'USAGE WITH GRANT OPTION') OR has_schema_privilege('public', n.oid, 'USAGE'))) IS NOT FALSE AS closed
 	FROM pg_namespace n
-	WHERE NOT starts_with(n.nspname::text, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker')
+	WHERE NOT starts_with(n.nspname::text, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker', 'portcullis_views')
 		AND n.nspowner NOT IN (SELECT r.oid FROM pg_roles r WHERE r.rolname = {{views}})`
 
 // relations come with what the grants would lack, as bits: see lack.go. Privilege functions look

@@ -12,6 +12,7 @@ import (
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/connection/dial"
+	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/internal/sqltext"
 )
 
@@ -155,6 +156,9 @@ func (r *Report) database(ctx context.Context, d *dial.Dialer, t connection.Targ
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	err = r.owned(ctx, conn, t, name)
+	if err == nil {
+		err = r.views(ctx, conn, t, name)
+	}
 	if err == nil && t.Mode == connection.ModeBroker {
 		var installed bool
 		if installed, err = r.broker(ctx, conn, t, name); err == nil && !installed {
@@ -271,6 +275,32 @@ func (r *Report) tables(ctx context.Context, conn *pgx.Conn, t connection.Target
 	return err
 }
 
+// views looks, where there is a role that owns views, whether they can be made,
+// and whether the account could make schemas that somebody's search path finds.
+func (r *Report) views(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) error {
+	var meant, self, owner bool
+	if err := one(ctx, conn, `SELECT v.oid IS NOT NULL, has_database_privilege(current_database(), 'CREATE'), coalesce(has_database_privilege(v.oid, current_database(), 'CREATE'), false)
+		FROM (SELECT) x LEFT JOIN pg_roles v ON v.rolname = $1`, []any{t.ViewsOwner()}, &meant, &self, &owner); err != nil {
+		return fmt.Errorf("asking who may make schemas: %w", err)
+	}
+	if self || owner {
+		who := t.Username
+		if owner {
+			who = t.ViewsOwner()
+		}
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%s may make schemas in database %s, which a search path of others may find: REVOKE CREATE ON DATABASE %s FROM %s;",
+			who, name, sqltext.Identifier(name), sqltext.Identifier(who)))
+	}
+	if !meant {
+		return nil
+	}
+	ready, err := views.Ready(ctx, conn, t)
+	if err == nil && !ready {
+		r.lack(name, true, "run what portcullis connection print-script --views prints, in database "+sqltext.Identifier(name), "views of parts of tables are not set up")
+	}
+	return err
+}
+
 // namedTables bounds how many tables one statement names.
 const namedTables = 50
 
@@ -283,5 +313,5 @@ var lackingSQL = fmt.Sprintf(`WITH us AS (SELECT {{grantor_oid}} AS grantor),
 		count(t.relname) FILTER (WHERE NOT t.able), count(t.relname),
 		coalesce((array_agg(format('%%I.%%I', n.nspname, t.relname) ORDER BY t.relname) FILTER (WHERE NOT t.able))[:%d], '{}')
 	FROM us, pg_namespace n LEFT JOIN tables t ON t.schema = n.oid
-	WHERE us.grantor IS NOT NULL AND NOT starts_with(n.nspname, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker')
+	WHERE us.grantor IS NOT NULL AND NOT starts_with(n.nspname, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker', 'portcullis_views')
 	GROUP BY n.oid, n.nspname, us.grantor ORDER BY 1`, namedTables)

@@ -42,7 +42,7 @@ func Script(o ScriptOptions) (string, error) {
 	}
 	for _, name := range o.databases() {
 		if o.Views {
-			b.WriteString("\n" + connectLine(name) + views.Script(t, name))
+			b.WriteString("\n" + connectLine(name) + views.Script(t))
 		}
 	}
 	b.WriteString("RESET search_path;\n")
@@ -69,12 +69,12 @@ func RemovalScript(o ScriptOptions) (string, error) {
 		}
 		b.WriteString("\n" + connectLine(names[i]) + sql)
 	}
-	b.WriteString(begin + fill("remove_roles", o, "") + "COMMIT;\nRESET search_path;\n")
+	b.WriteString(begin + views.RoleRemovalScript(o.Target) + fill("remove_roles", o, "") + "COMMIT;\nRESET search_path;\n")
 	return b.String(), nil
 }
 
 func removalSQL(o ScriptOptions, name string) (string, error) {
-	sql := begin + fill("remove_connect", o, name)
+	sql := begin + views.RemovalScript(o.Target) + fill("remove_connect", o, name)
 	if name == o.Target.Database {
 		sql = queryaudit.RemovalScript() + sql
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func (w *world) options() ScriptOptions {
-	o := ScriptOptions{Target: w.target, Databases: []string{"shop", oddDB}, AcceptCreateRoleEscalation: true}
+	o := ScriptOptions{Target: w.target, Databases: []string{"shop", oddDB}, AcceptCreateRoleEscalation: true, Views: true}
 	o.Target.Password = "pass-of-the-account"
 	return o
 }

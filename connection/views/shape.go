@@ -54,7 +54,7 @@ type shape struct {
 // member is a person with the values that the shape's SQL refers to.
 type member struct {
 	role  string
-	shape int64
+	shape shape
 	slots [][]string
 }
 
@@ -72,17 +72,35 @@ func compile(t Table) (*view, []Refusal) {
 			refused = append(refused, Refusal{Table: t.Ref, Role: p.Role, Reason: err.Error()})
 			continue
 		}
-		key := s.filter + "\x00" + strings.Join(s.columns, "\x00")
-		sum := sha256.Sum256([]byte(key))
-		s.number = int64(binary.BigEndian.Uint64(sum[:]) >> 1)
+		s.number = s.numberOf(s.columns)
 		if !seen[s.number] {
 			v.shapes = append(v.shapes, s)
 			seen[s.number] = true
 		}
 		v.keyed = v.keyed || w.keyed
-		v.members = append(v.members, member{role: p.Role, shape: s.number, slots: w.slots})
+		v.members = append(v.members, member{role: p.Role, shape: s, slots: w.slots})
 	}
 	return v, refused
+}
+
+// numberOf is the number of a shape with these columns.
+func (s shape) numberOf(columns []string) int64 {
+	sum := sha256.Sum256([]byte(s.filter + "\x00" + strings.Join(columns, "\x00")))
+	return int64(binary.BigEndian.Uint64(sum[:]) >> 1)
+}
+
+// among is the number under which a view that was made before, with these
+// columns, shows the same: the table may have got further columns since.
+func (s shape) among(of []policy.Column, names []string) (number int64, ok bool) {
+	texts := make([]string, len(names))
+	for i, name := range names {
+		at := slices.IndexFunc(of, func(c policy.Column) bool { return c.Name == name })
+		if at < 0 {
+			return 0, false
+		}
+		texts[i] = s.columns[at]
+	}
+	return s.numberOf(texts), true
 }
 
 // writer prints one person's decision and collects its values.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
@@ -67,7 +68,7 @@ func newBench(tb testing.TB, major int) *bench {
 	b := &bench{pg: testenv.StartServer(tb, testenv.ServerOptions{Major: major}), people: []string{"ana", `Ben "x" O'Neil`, "chloe", "čeněk"}}
 	b.target = connection.Target{Username: "account", Prefix: "portcullis_", Database: "postgres"}
 	b.root = b.connect(tb, b.pg.User, b.pg.Password)
-	b.exec(tb, "SET timezone = 'UTC'", "CREATE ROLE portcullis_views NOLOGIN", data, Script(b.target, "postgres"), Script(b.target, "postgres"))
+	b.exec(tb, "SET timezone = 'UTC'", "CREATE ROLE portcullis_views NOLOGIN", data, Script(b.target), Script(b.target))
 	for _, p := range b.people {
 		b.exec(tb, "CREATE ROLE "+sqltext.Identifier(p)+" LOGIN PASSWORD 'secret'")
 	}
@@ -131,17 +132,28 @@ func (b *bench) read(tb testing.TB, conn *pgx.Conn, from string) [][]*string {
 
 func (b *bench) apply(tb testing.TB, tables ...Table) ([]Made, []Refusal) {
 	tb.Helper()
-	made, refused, err := Apply(tb.Context(), b.account, Options{Target: b.target, Fence: func(context.Context) error { return nil }}, "postgres", tables)
+	out := b.outcome(tb, tables...)
+	if len(out.Waiting) > 0 || out.Left {
+		tb.Fatalf("waiting: %+v, left %t", out.Waiting, out.Left)
+	}
+	return out.Made, out.Refused
+}
+
+func noFence(context.Context) error { return nil }
+
+func (b *bench) outcome(tb testing.TB, tables ...Table) Outcome {
+	tb.Helper()
+	out, err := Apply(tb.Context(), b.account, Options{Target: b.target, Fence: noFence, Limit: time.Minute}, "postgres", tables)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for _, m := range made { // what the grants engine does
+	for _, m := range out.Made { // what the grants engine does
 		for _, r := range m.Roles {
 			b.exec(tb, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s.%s TO %s", sqltext.Identifier(m.View.Schema), sqltext.Identifier(r),
 				sqltext.Identifier(m.View.Schema), sqltext.Identifier(m.View.Name), sqltext.Identifier(r)))
 		}
 	}
-	return made, refused
+	return out
 }
 
 // expect is what the evaluator shows of the rows, canonically, sorted.

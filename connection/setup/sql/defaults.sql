@@ -9,7 +9,7 @@ SELECT DISTINCT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %s GRANT SE
 		creating.role::regrole, us.grantor::regrole) AS each_creating_role_runs
 	FROM us, creating JOIN pg_catalog.pg_namespace n ON n.oid = creating.schema
 	WHERE us.grantor IS NOT NULL AND NOT pg_catalog.pg_has_role(us.grantor, creating.role, 'USAGE')
-		AND NOT pg_catalog.starts_with(n.nspname, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker')
+		AND NOT pg_catalog.starts_with(n.nspname, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker', 'portcullis_views')
 		AND (n.nspname <> 'public' OR creating.role <> n.nspowner
 			OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relowner = creating.role))
 		AND NOT EXISTS (SELECT FROM pg_catalog.pg_default_acl d WHERE d.defaclrole = creating.role AND d.defaclobjtype = 'r'

@@ -10,7 +10,7 @@ BEGIN
 		EXECUTE format('GRANT CONNECT ON DATABASE %I TO {{owner}} WITH GRANT OPTION', current_database());
 	END IF;
 	FOR s IN SELECT n.oid, n.nspname FROM pg_namespace n
-			WHERE NOT starts_with(n.nspname, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker'){{only_schemas}}
+			WHERE NOT starts_with(n.nspname, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker', 'portcullis_views'){{only_schemas}}
 			ORDER BY 2 LOOP
 		IF has_schema_privilege({{owner_name}}, s.oid, 'USAGE WITH GRANT OPTION') THEN
 			NULL;
