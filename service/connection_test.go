@@ -203,7 +203,7 @@ func TestEachEventReachesTheInstance(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_roles WHERE rolname LIKE 'portcullis\_%' AND rolname NOT IN ('portcullis_owner', 'gatekeeper')`).Scan(&left); err != nil || left != 0 {
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_roles WHERE rolname LIKE 'portcullis\_%' AND rolname !~ '^portcullis_owner' AND rolname <> 'gatekeeper'`).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d roles are left, %v", left, err)
 	}
 }

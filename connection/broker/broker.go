@@ -23,6 +23,10 @@ import (
 // Version of the functions; About tells the one that is installed.
 const Version = 1
 
+// makers is how many roles make ours on PostgreSQL 16 and later: 10,000 sets
+// are then a few hundred for each.
+const makers = 32
+
 //go:embed sql/*.sql
 var files embed.FS
 
@@ -56,11 +60,17 @@ func Script(o Options) (string, error) {
 	}
 	parts := []string{"begin", "schema"}
 	if o.Roles {
-		parts = append(parts, "owner", "roles")
+		parts = append(parts, "owner", "makers", "roles")
 	}
-	parts = append(parts, "listed", "tables", "close")
-	return print(o, parts), nil
+	parts = append(parts, "listed", "tables", "revoke")
+	if o.Roles {
+		parts = append(parts, "makers_call")
+	}
+	return print(o, append(parts, "close")), nil
 }
+
+// Makers makes the roles that make ours beside the owner role, for both modes.
+func Makers(t connection.Target) string { return fill(Options{Target: t}, "makers") }
 
 // Uninstall drops what Script made in one database, if the roles that were made
 // by it are gone; it drops nothing else.
@@ -86,6 +96,16 @@ func check(o Options) error {
 }
 
 func print(o Options, parts []string) string {
+	text := fill(o, parts...)
+	for _, s := range o.Schemas {
+		if parts[len(parts)-1] == "close" {
+			text += fmt.Sprintf("SELECT portcullis_broker.list_schema(%s);\n", sqltext.Literal(s))
+		}
+	}
+	return text + "COMMIT;\n"
+}
+
+func fill(o Options, parts ...string) string {
 	values := strings.NewReplacer(
 		"{{prefix}}", sqltext.Literal(o.Target.Prefix),
 		"{{account}}", sqltext.Identifier(o.Target.Username),
@@ -96,6 +116,7 @@ func print(o Options, parts []string) string {
 		"{{logins}}", fmt.Sprint(o.Target.MakeRoles),
 		"{{roles}}", fmt.Sprint(o.Roles),
 		"{{version}}", fmt.Sprint(Version),
+		"{{makers}}", fmt.Sprint(makers),
 	)
 	var b strings.Builder
 	for _, p := range parts {
@@ -106,11 +127,5 @@ func print(o Options, parts []string) string {
 		b.WriteString(values.Replace(string(text)))
 		b.WriteByte('\n')
 	}
-	for _, s := range o.Schemas {
-		if parts[len(parts)-1] == "close" {
-			fmt.Fprintf(&b, "SELECT portcullis_broker.list_schema(%s);\n", sqltext.Literal(s))
-		}
-	}
-	b.WriteString("COMMIT;\n")
 	return b.String()
 }

@@ -14,8 +14,12 @@ import (
 	"portcullis.dev/portcullis/connection"
 )
 
-// Statements of one transaction: few enough that its locks last a moment.
-const transactionSize = 250
+// Statements of one transaction: few enough that its locks last a moment, and
+// fewer where transactions took long.
+const (
+	transactionSize = 250
+	longHeld        = 300 * time.Millisecond
+)
 
 // Waits for locks while others of ours are held, and how long our transaction
 // may idle: a commit that comes later than that cannot come any more, so a lease
@@ -42,6 +46,7 @@ type executor struct {
 	sessions *sessions
 	version  int
 	oids     map[string]uint32 // of roles
+	brokers  map[string]bool   // functions of the broker that handle roles and are who they should be
 	applied  int
 	drift    int
 	failures []failure
@@ -55,13 +60,14 @@ type executor struct {
 // retry. The error is for what ends the round.
 func (x *executor) run(ctx context.Context, database string, list []change) error {
 	size := transactionSize
+	list = x.callable(list)
 	for len(list) > 0 {
 		batch := list[:min(size, len(list))]
 		begun := time.Now()
 		at, err := x.transaction(ctx, database, batch, x.wait())
 		switch {
 		case err == nil:
-			list, size = list[len(batch):], transactionSize
+			list, size = list[len(batch):], nextSize(size, time.Since(begun))
 		case ends(ctx, err):
 			return err
 		case noBroker(err):
@@ -71,7 +77,7 @@ func (x *executor) run(ctx context.Context, database string, list []change) erro
 			met := max(at, 0)
 			list = slices.Concat(batch[:met], x.setAside(ctx, database, list[met:], err))
 		case at < 0 && len(batch) > 1 && isRemote(err):
-			size = 1 // something is wrong, and it is not known where
+			size = len(batch) / 2 // something is wrong, and it is not known where
 		case at > 0:
 			size = at // what came before, then this one alone
 		case at < 0 && !isRemote(err):
@@ -80,10 +86,35 @@ func (x *executor) run(ctx context.Context, database string, list []change) erro
 			if err := x.fail(list[:1], err); err != nil {
 				return err
 			}
-			list, size = list[1:], transactionSize
+			list, size = list[1:], transactionSize // one failure says nothing of the time they take
 		}
 	}
 	return nil
+}
+
+func nextSize(size int, took time.Duration) int {
+	if took > longHeld {
+		return max(size/2, 1)
+	}
+	return min(2*size, transactionSize)
+}
+
+// callable splits off the changes that a function of the broker would have to
+// make that is not there, or is not whose it should be.
+func (x *executor) callable(list []change) (out []change) {
+	if x.o.Target.Mode != connection.ModeBroker || len(list) == 0 || !list[0].onRoles() {
+		return list
+	}
+	for _, c := range list {
+		function := makerFunction(x.o.Target, c.as)
+		if x.brokers[function] {
+			out = append(out, c)
+			continue
+		}
+		x.failures = append(x.failures, failure{change: c, err: &connection.Error{Code: "broker_missing",
+			Message: fmt.Sprintf("the broker is not installed, not for this account, or portcullis_broker.%s is not its maker's", function), Hint: reinstall}})
+	}
+	return out
 }
 
 func (x *executor) fail(list []change, err error) error {
@@ -100,7 +131,7 @@ func (x *executor) transaction(ctx context.Context, database string, list []chan
 	if err != nil {
 		return -1, err
 	}
-	if x.o.Target.Mode == connection.ModeBroker {
+	if x.o.Target.Mode == connection.ModeBroker && !list[0].onRoles() {
 		defer x.sessions.drop(database) // others' functions may have changed its settings and prepared statements
 	}
 	at, err = x.send(ctx, conn, list, wait)
@@ -224,7 +255,7 @@ func passing(err error) bool {
 func noBroker(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (e.Code == "42883" || e.Code == "3F000" || e.Code == "42501") && strings.Contains(e.Message, "portcullis_broker") ||
-		errors.As(err, &e) && e.Code == "42501" && e.Message == "permission denied for function roles"
+		errors.As(err, &e) && e.Code == "42501" && strings.HasPrefix(e.Message, "permission denied for function roles")
 }
 
 func isRemote(err error) bool {
@@ -233,6 +264,8 @@ func isRemote(err error) bool {
 }
 
 func ends(ctx context.Context, err error) bool { return errors.Is(err, errLost) || ctx.Err() != nil }
+
+const reinstall = "The owner runs the script that `portcullis connection print-script` prints."
 
 // asError says what the instance said.
 func asError(err error) *connection.Error {
@@ -247,7 +280,7 @@ func asError(err error) *connection.Error {
 	code := "remote_error"
 	if noBroker(err) {
 		return &connection.Error{Code: "broker_missing", Message: "the broker is not installed, or not for this account", Detail: e.Message,
-			Hint: "The owner runs the script that `portcullis connection add --print-script` prints.", SQLState: e.Code, Err: err}
+			Hint: reinstall, SQLState: e.Code, Err: err}
 	}
 	switch e.Code {
 	case "55P03":

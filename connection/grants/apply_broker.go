@@ -14,43 +14,68 @@ import (
 	"portcullis.dev/portcullis/internal/sqltext"
 )
 
+// call is one call of the broker, for the changes of a list from start on.
+type call struct {
+	sql   string
+	start int
+}
+
 // sendToBroker has the broker's functions make the changes of a transaction, up
 // to its commit. They check what the direct way checks afterwards, and name the
 // change that failed as the column of the error.
 func (x *executor) sendToBroker(ctx context.Context, conn *pgx.Conn, list []change, wait time.Duration) (int, error) {
-	call, err := x.brokerCall(list)
+	calls, err := x.brokerCalls(list)
 	if err != nil {
 		return -1, err
 	}
-	_, err = conn.PgConn().Exec(ctx, begin(wait)+"; "+call).ReadAll()
-	if err == nil {
+	text := begin(wait)
+	for _, c := range calls {
+		text += "; " + c.sql
+	}
+	done := -beginStatements
+	results := conn.PgConn().Exec(ctx, text)
+	for results.NextResult() {
+		if _, err := results.ResultReader().Close(); err == nil {
+			done++
+		}
+	}
+	if err = results.Close(); err == nil {
 		return -1, leftNothing(ctx, conn, list[0])
 	}
 	var e *pgconn.PgError
-	if !errors.As(err, &e) || e.Severity == "FATAL" {
+	if !errors.As(err, &e) || e.Severity == "FATAL" || done < 0 || done >= len(calls) {
 		return -1, err
 	}
-	if at, parsed := strconv.Atoi(e.ColumnName); parsed == nil && at >= 0 && at < len(list) {
-		return at, err
+	if at, parsed := strconv.Atoi(e.ColumnName); parsed == nil && at >= 0 && calls[done].start+at < len(list) {
+		return calls[done].start + at, err
 	}
 	return -1, err
 }
 
-// brokerCall is the statement; changes of one list are all on roles or all on tables.
-func (x *executor) brokerCall(list []change) (string, error) {
-	function := "tables"
-	if list[0].onRoles() {
-		function = "roles"
+// brokerCalls are the statements; changes of one list are all on roles or all on
+// tables. Each maker has a function of its own.
+func (x *executor) brokerCalls(list []change) (calls []call, err error) {
+	for start := 0; start < len(list); {
+		end := start + 1
+		for end < len(list) && list[end].as == list[start].as {
+			end++
+		}
+		function := "tables"
+		if list[0].onRoles() {
+			function = makerFunction(x.o.Target, list[start].as)
+		}
+		words := make([]map[string]any, 0, end-start)
+		for _, c := range list[start:end] {
+			words = append(words, c.brokered(func(role string) uint32 { return x.oids[role] }))
+		}
+		text, err := json.Marshal(words)
+		if err != nil {
+			return nil, fmt.Errorf("grants: the broker's words: %w", err)
+		}
+		calls = append(calls, call{"SELECT portcullis_broker." + function + "(" + sqltext.Literal(string(text)) + ")", start})
+		start = end
 	}
-	words := make([]map[string]any, len(list))
-	for i, c := range list {
-		words[i] = c.brokered(func(role string) uint32 { return x.oids[role] })
-	}
-	text, err := json.Marshal(words)
-	if err != nil {
-		return "", fmt.Errorf("grants: the broker's words: %w", err)
-	}
-	return "SELECT portcullis_broker." + function + "(" + sqltext.Literal(string(text)) + ")", nil
+	return calls, nil
 }
 
 // sqlLeft looks for what would run as the account at the commit: triggers that

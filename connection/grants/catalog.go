@@ -15,6 +15,8 @@ type catalog struct {
 	account   uint32 // the system account
 	ownerRole uint32 // Target.OwnerRole, 0 if it is not there
 	viewsRole uint32 // Target.ViewsOwner, 0 if it is not there
+	// makers are the roles under which ours can be made, by OID: see makers.go.
+	makers []uint32
 	// elsewhere are the databases, by name, in which roles of ours have
 	// privileges, wanted there or not.
 	elsewhere []string
@@ -115,6 +117,9 @@ func readInstance(ctx context.Context, conn *pgx.Conn, t connection.Target, made
 		return nil, remote("reading the memberships", err)
 	}
 	c.graph = newGraph(version, roles, memberships)
+	if c.makers, err = readMakers(ctx, conn, t, c); err != nil {
+		return nil, remote("looking for who makes roles", err)
+	}
 
 	err = each(ctx, conn, func(rows pgx.Rows) error {
 		var d databaseRow

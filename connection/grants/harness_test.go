@@ -35,6 +35,7 @@ const account = `sys "acc'ount`
 func TestGrants(t *testing.T) {
 	for _, major := range testenv.Majors() {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			t.Parallel() // each has a cluster of its own, and mostly waits
 			pg := testenv.StartServer(t, testenv.ServerOptions{Major: major})
 			for i, mode := range []connection.Mode{connection.ModeBroker, connection.ModeGrantor} {
 				w := newWorld(t, pg, major, mode, i)
@@ -83,6 +84,9 @@ func newWorld(t testing.TB, pg *testenv.Postgres, major int, mode connection.Mod
 	if mode == connection.ModeGrantor {
 		if w.ownerRole() {
 			w.sql("postgres", "CREATE ROLE %s NOLOGIN CREATEROLE; GRANT %[1]s TO %s", w.target.OwnerRole(), who)
+			if major != 17 { // there the owner role makes all itself
+				w.sql("postgres", "%s", broker.Makers(w.target))
+			}
 		} else {
 			w.sql("postgres", "ALTER ROLE %s CREATEROLE", who)
 		}

@@ -66,13 +66,14 @@ type planner struct {
 	ledger map[string]MadeRole
 	target connection.Target
 	roles  map[string]*desiredRole
-	asRole uint32            // who grants roles
+	asRole uint32            // who grants roles, where nobody else is known to
 	have   map[string]*role  // wanted roles that are there
 	mine   map[uint32]string // roles that hold grants and are there, wanted or not
 	grants []change          // of the database at hand
 	making map[string]bool   // roles that this plan makes
 	makes  map[string]bool   // people's roles that may be made
 	told   map[string]bool   // roles that cannot be members, and were said so
+	admins map[string]uint32 // memo of maker
 }
 
 // compare works out the difference; nothing but its arguments decides.
@@ -81,6 +82,7 @@ func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]Mad
 		plan: &plan{version: cat.version, mode: t.Mode, tables: map[string][]change{}, lacking: map[string][]string{},
 			settled: map[string]string{}, touched: map[string]int{}},
 		cat: cat, want: w, ledger: ledger, target: t, roles: map[string]*desiredRole{}, have: map[string]*role{}, mine: map[uint32]string{}, told: map[string]bool{}, making: map[string]bool{}, makes: map[string]bool{},
+		admins: map[string]uint32{},
 	}
 	for _, a := range w.accounts {
 		p.makes[a.Role] = a.Make
@@ -98,31 +100,9 @@ func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]Mad
 		p.grants = nil
 	}
 	p.compareDrops()
+	p.byMaker()
 	p.digest()
 	return p.plan
-}
-
-// rolesAs is who makes and joins roles: the owner role, which the broker's
-// function acts as and of which the account is a member in grantor mode, so that
-// accounts can be rotated; without one the account itself.
-func (p *planner) rolesAs() uint32 {
-	owner := p.cat.roles[p.cat.ownerRole]
-	if p.target.Mode == connection.ModeBroker {
-		return p.cat.ownerRole
-	}
-	if owner != nil && owner.createRole && slices.Contains(p.cat.identities(p.cat.account), owner.oid) {
-		return owner.oid
-	}
-	return p.cat.account
-}
-
-// as is how a statement says who acts: nothing for the account itself, and
-// nothing where the broker's functions do.
-func (p *planner) as(who uint32) string {
-	if p.target.Mode == connection.ModeBroker || who == p.cat.account {
-		return ""
-	}
-	return p.cat.name(who)
 }
 
 func (p *planner) desireRoles() {
@@ -229,7 +209,7 @@ func (p *planner) compareRole(name string, kind RoleKind, of string) {
 			p.announce = append(p.announce, made)
 		}
 		if kind != RoleLogin && (now.login || now.createRole || !now.inherit) {
-			p.add(&p.plan.roles, change{action: resetRole, as: p.as(p.asRole), role: name})
+			p.add(&p.plan.roles, change{action: resetRole, as: p.maker(name), role: name})
 		}
 		return
 	}
@@ -251,7 +231,7 @@ func (p *planner) compareRole(name string, kind RoleKind, of string) {
 	made.Settled = again
 	p.announce = append(p.announce, made)
 	p.making[name] = true
-	p.add(&p.plan.roles, change{action: makeRole, as: p.as(p.asRole), role: name, login: kind == RoleLogin, comment: roleComment(made)})
+	p.add(&p.plan.roles, change{action: makeRole, as: p.maker(name), role: name, login: kind == RoleLogin, comment: roleComment(made)})
 }
 
 // renamed refuses a role of ours that has another name by now: making it anew

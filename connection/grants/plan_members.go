@@ -32,7 +32,7 @@ func (p *planner) compareMembersOf(name string) {
 			member := p.cat.name(m.member)
 			if _, wanted := slices.BinarySearch(should, member); wanted {
 				settled[member] = p.compareMembership(name, member, m) || settled[member]
-			} else if by, ok := p.revocable(m); ok && !p.maker(m.member) {
+			} else if by, ok := p.revocable(m); ok && !p.isMaker(m.member) {
 				p.add(&p.plan.roles, p.leave(leaveRole, name, member, by))
 			}
 		}
@@ -42,7 +42,7 @@ func (p *planner) compareMembersOf(name string) {
 			continue // refused
 		}
 		if !settled[member] && (p.cat.names[member] != nil || p.making[member]) {
-			p.add(&p.joins, change{action: joinRole, as: p.as(p.asRole), role: name, member: member})
+			p.add(&p.joins, change{action: joinRole, as: p.maker(name), role: name, member: member})
 		}
 	}
 }
@@ -58,21 +58,6 @@ func (p *planner) compareMembership(name, member string, m membership) bool {
 		p.add(&p.plan.roles, p.leave(leaveAdmin, name, member, by))
 	}
 	return p.cat.version < 160000 || m.inherit && !m.set
-}
-
-// maker reports whether a role is a member of ours only because it made them.
-func (p *planner) maker(oid uint32) bool { return oid == p.cat.ownerRole || oid == p.cat.account }
-
-// revocable reports whether we can revoke a membership, and as whom. Up to
-// PostgreSQL 15 nobody's grant is their own.
-func (p *planner) revocable(m membership) (by uint32, ok bool) {
-	if p.cat.version < 160000 {
-		return p.asRole, true
-	}
-	if p.target.Mode == connection.ModeBroker {
-		return p.asRole, m.grantor == p.cat.ownerRole
-	}
-	return m.grantor, m.grantor == p.asRole || m.grantor == p.cat.account || p.cat.roles[p.cat.account].super
 }
 
 func (p *planner) leave(a action, name, member string, by uint32) change {
@@ -92,7 +77,7 @@ func (p *planner) compareDrops() {
 	for _, oid := range slices.Sorted(maps.Keys(p.mine)) {
 		name := p.mine[oid]
 		if p.roles[name] == nil {
-			p.add(&p.drops, change{action: dropRole, as: p.as(p.asRole), role: name})
+			p.add(&p.drops, change{action: dropRole, as: p.maker(name), role: name})
 		}
 	}
 }

@@ -267,17 +267,18 @@ func (r *random) leftovers(want connection.Want) string {
 			if err := rows.Scan(&a, &b, &c, &grantor); err != nil {
 				r.rt.Fatal(err)
 			}
-			ours := grantor == r.target.Username || grantor == r.target.OwnerRole()
+			ours := grantor == r.target.Username || strings.HasPrefix(grantor, r.target.OwnerRole())
 			if !f(a, b, c, grantor) && (ours || r.target.Mode == connection.ModeBroker) {
 				out = append(out, fmt.Sprintln(a, b, c, "by", grantor))
 			}
 		}
 	}
 	each(`SELECT g.rolname::text, c.oid::text, a.privilege_type, a.grantor::regrole::text FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles g ON g.oid = a.grantee
-		WHERE starts_with(g.rolname, $1) AND g.rolname <> $1 || 'owner'`, func(role, oid, privilege, _ string) bool { return wanted[role+oid+privilege] })
+		WHERE starts_with(g.rolname, $1) AND NOT starts_with(g.rolname, $1 || 'owner')`, func(role, oid, privilege, _ string) bool { return wanted[role+oid+privilege] })
 	each(`SELECT s.rolname::text, m.rolname::text, '', trim(both '"' from a.grantor::regrole::text) FROM pg_auth_members a JOIN pg_roles s ON s.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
 		WHERE starts_with(s.rolname, $1 || 'r_') OR starts_with(s.rolname, $1 || 'w_')`, func(set, member, _, grantor string) bool {
-		return members[set+member] || member == r.target.Username || member == r.target.OwnerRole() || r.major >= 16 && grantor != r.target.OwnerRole()
+		return members[set+member] || member == r.target.Username || strings.HasPrefix(member, r.target.OwnerRole()) ||
+			r.major >= 16 && !strings.HasPrefix(grantor, r.target.OwnerRole())
 	})
 	return strings.Join(out, "")
 }

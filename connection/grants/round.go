@@ -130,7 +130,7 @@ func (v *view) roleOf(name string) bool {
 }
 
 func (e *Engine) executor(s *sessions, v *view) *executor {
-	x := &executor{o: e.o, sessions: s, version: v.cat.version, oids: map[string]uint32{}}
+	x := &executor{o: e.o, sessions: s, version: v.cat.version, oids: map[string]uint32{}, brokers: v.cat.brokers(e.o.Target)}
 	for name, r := range v.cat.names {
 		x.oids[name] = r.oid
 	}
@@ -288,7 +288,7 @@ func foreignMembers(t connection.Target, v *view) []connection.Excess {
 		return nil
 	}
 	var out []connection.Excess
-	p := &planner{plan: v.plan, cat: v.cat, target: t}
+	p := &planner{plan: v.plan, cat: v.cat, target: t, admins: map[string]uint32{}}
 	p.asRole = p.rolesAs()
 	for name, made := range v.ledger {
 		now := v.cat.names[name]
@@ -296,7 +296,7 @@ func foreignMembers(t connection.Target, v *view) []connection.Excess {
 			continue
 		}
 		for _, m := range v.cat.members[now.oid] {
-			if _, ours := p.revocable(m); ours || p.maker(m.member) {
+			if _, ours := p.revocable(m); ours || p.isMaker(m.member) {
 				continue
 			}
 			member, grantor := v.cat.name(m.member), v.cat.name(m.grantor)
@@ -315,14 +315,14 @@ func foreignMembers(t connection.Target, v *view) []connection.Excess {
 // logins are the login roles that were made and are still there, and the names
 // of those that are not.
 func (v *view) logins(t connection.Target) (drops []change, gone []string) {
-	p := &planner{cat: v.cat, target: t}
+	p := &planner{cat: v.cat, target: t, admins: map[string]uint32{}}
 	p.asRole = p.rolesAs()
 	for _, name := range slices.Sorted(maps.Keys(v.ledger)) {
 		made, now := v.ledger[name], v.cat.names[name]
 		switch {
 		case made.Kind != RoleLogin:
 		case now != nil && p.ours(made, true, now):
-			drops = append(drops, change{action: dropRole, as: p.as(p.asRole), role: name})
+			drops = append(drops, change{action: dropRole, as: p.maker(name), role: name})
 		default:
 			gone = append(gone, name)
 		}
@@ -341,8 +341,10 @@ func (e *Engine) script(v *view) string {
 		for batch := range slices.Chunk(list, transactionSize) {
 			fmt.Fprintf(&b, "\\connect %s\n%s;\n", sqltext.Identifier(database), strings.ReplaceAll(begin(briefly), "; ", ";\n"))
 			if e.o.Target.Mode == connection.ModeBroker {
-				call, _ := x.brokerCall(batch) // of strings and numbers: always has a form
-				b.WriteString(call + ";\n")
+				calls, _ := x.brokerCalls(batch) // of strings and numbers: always has a form
+				for _, c := range calls {
+					b.WriteString(c.sql + ";\n")
+				}
 			} else {
 				as := ""
 				for _, c := range batch {

@@ -67,7 +67,7 @@ func accountStep(o ScriptOptions) (step, error) {
 		end += fill("aws", o, "")
 	}
 	if o.Target.Mode == connection.ModeGrantor {
-		end += fill("owner", o, "")
+		end += fill("owner", o, "") + broker.Makers(o.Target)
 	}
 	end += "COMMIT;\n"
 	return step{database: o.Target.Database, parts: []string{head, tail + password + end}, shown: head + tail + shown + end}, nil

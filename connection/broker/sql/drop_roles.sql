@@ -1,6 +1,7 @@
 DO $do$
 DECLARE
 	left_over text;
+	maker text;
 BEGIN
 	IF to_regclass('portcullis_broker.made') IS NULL THEN
 		RETURN;
@@ -18,6 +19,13 @@ BEGIN
 	END IF;
 	DROP FUNCTION IF EXISTS portcullis_broker.roles(jsonb);
 	DROP TABLE portcullis_broker.made;
+	FOR maker IN SELECT rolname FROM pg_roles WHERE rolname ~ ('^' || {{owner_name}} || '_[0-9]{2}$') LOOP
+		EXECUTE format('DROP FUNCTION IF EXISTS portcullis_broker.%I(jsonb)', 'roles' || substr(maker, char_length({{owner_name}}) + 1));
+		EXECUTE format('REVOKE ALL ON FUNCTION portcullis_broker.change_roles(jsonb) FROM %I', maker);
+		EXECUTE format('REVOKE ALL ON SCHEMA portcullis_broker FROM %I', maker);
+		EXECUTE format('DROP ROLE %I', maker);
+	END LOOP;
+	DROP FUNCTION IF EXISTS portcullis_broker.change_roles(jsonb);
 	REVOKE ALL ON SCHEMA portcullis_broker FROM {{owner}};
 	IF current_setting('portcullis.joined', true) = 'true' THEN
 		REVOKE {{owner}} FROM CURRENT_USER;

@@ -8,8 +8,9 @@ CREATE TABLE IF NOT EXISTS portcullis_broker.made (
 -- Takes [{"do": "make", "role": name, "comment": text, "login": bool},
 --   {"do": "drop" | "reset", "role": name, "oid": oid},
 --   {"do": "grant" | "revoke" | "revoke_admin", "role": name, "oid": oid, "to": name, "member": oid}, …].
-CREATE OR REPLACE FUNCTION portcullis_broker.roles(changes jsonb) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+-- It runs as who calls it: those whose functions follow.
+CREATE OR REPLACE FUNCTION portcullis_broker.change_roles(changes jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
 	prefix CONSTANT text := {{prefix}};
 	logins CONSTANT boolean := {{logins}};
@@ -115,5 +116,11 @@ EXCEPTION WHEN OTHERS THEN
 	RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM, DETAIL = detail_text, HINT = hint_text, COLUMN = n::text;
 END $function$;
 
+CREATE OR REPLACE FUNCTION portcullis_broker.roles(changes jsonb) RETURNS integer
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+	SELECT portcullis_broker.change_roles(changes)
+$function$;
+
 ALTER TABLE portcullis_broker.made OWNER TO {{owner}};
+ALTER FUNCTION portcullis_broker.change_roles(jsonb) OWNER TO {{owner}};
 ALTER FUNCTION portcullis_broker.roles(jsonb) OWNER TO {{owner}};

@@ -19,7 +19,7 @@ BEGIN
 			UNION ALL SELECT 'function', proname::text, proowner FROM pg_proc
 				WHERE pronamespace = to_regnamespace('portcullis_broker')) x
 		JOIN pg_roles r ON r.oid = w
-		WHERE r.rolname NOT IN (current_user, {{owner_name}}) LIMIT 1;
+		WHERE r.rolname NOT IN (current_user, {{owner_name}}) AND r.rolname !~ ('^' || {{owner_name}} || '_[0-9]{2}$') LIMIT 1;
 	IF other IS NOT NULL THEN
 		RAISE EXCEPTION 'schema portcullis_broker holds something that is not the broker''s: %', other;
 	END IF;

@@ -10,7 +10,8 @@ BEGIN
 			WHERE n.nspname = 'portcullis_broker' AND a.grantee <> n.nspowner
 		UNION SELECT format('TABLE portcullis_broker.%I', c.relname), a.grantee FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
 			WHERE c.relnamespace = 'portcullis_broker'::regnamespace AND a.grantee <> c.relowner LOOP
-		CONTINUE WHEN other.grantee = 0 OR pg_catalog.pg_get_userbyid(other.grantee) IN ({{account_name}}, {{owner_name}});
+		CONTINUE WHEN other.grantee = 0 OR pg_catalog.pg_get_userbyid(other.grantee) IN ({{account_name}}, {{owner_name}})
+			OR pg_catalog.pg_get_userbyid(other.grantee) ~ ('^' || {{owner_name}} || '_[0-9]{2}$');
 		EXECUTE format('REVOKE ALL ON %s FROM %I', other.on_what, pg_catalog.pg_get_userbyid(other.grantee));
 	END LOOP;
 END $do$;
