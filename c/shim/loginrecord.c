@@ -71,6 +71,12 @@ put_client(StringInfo json, Port *port)
 		put(json, "application", port->application_name);
 }
 
+/*
+ * Nobody is let in whose login cannot be recorded: that raises.  The record is
+ * in the ring then, ahead of whatever the session does.  A refused login is
+ * refused in any case; its record gives way to the limits, or whoever may not
+ * come in could fill the disk by trying.
+ */
 void
 pc_record_login(Port *port, bool accepted, const char *reason)
 {
@@ -104,7 +110,9 @@ pc_record_login(Port *port, bool accepted, const char *reason)
 		put(&json, "message", reason);
 	}
 	appendStringInfoChar(&json, '}');
-	if (!pc_spool_append_nowait(json.data, role))
-		ereport(LOG, (errmsg("the audit record of a login found no room in the ring")));
+	if (accepted)
+		(void) pc_spool_append(json.data, role);
+	else if (!pc_spool_append_within_limits(json.data, role))
+		pg_atomic_fetch_add_u64(&pc_shm->refused_logins_lost, 1);
 	pfree(json.data);
 }

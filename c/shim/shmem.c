@@ -63,6 +63,7 @@ init_shared(void)
 	pg_atomic_init_u64(&pc_shm->login_checks, 0);
 	pg_atomic_init_u64(&pc_shm->logins_refused, 0);
 	pg_atomic_init_u64(&pc_shm->completions_lost, 0);
+	pg_atomic_init_u64(&pc_shm->refused_logins_lost, 0);
 	pc_shm->ring_size = (uint64) pc_guc_audit_ring_kb * 1024;
 	pg_atomic_init_u64(&pc_shm->ring_synced, 0);
 	ConditionVariableInit(&pc_shm->ring_moved);

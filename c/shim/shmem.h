@@ -106,6 +106,7 @@ typedef struct pc_shared
 	pg_atomic_uint64 login_checks;
 	pg_atomic_uint64 logins_refused;
 	pg_atomic_uint64 completions_lost;
+	pg_atomic_uint64 refused_logins_lost;
 
 	/* The ring: positions count bytes since the instance's start. */
 	LWLock	   *ring_lock;
@@ -173,6 +174,9 @@ extern uint64 pc_spool_append(const char *record, Oid role);
 
 /* The same without waiting, raising or asking for the quota; false: there was no room. */
 extern bool pc_spool_append_nowait(const char *record, Oid role);
+
+/* The same without waiting or raising; false: there was no room, or a limit is reached. */
+extern bool pc_spool_append_within_limits(const char *record, Oid role);
 
 /* Waits until everything up to the position is on disk; raises 58030 or 53100 where that fails. */
 extern void pc_spool_wait(uint64 position);

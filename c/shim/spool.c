@@ -28,13 +28,13 @@ refuse_unwritable(void)
 	if (error == ENOSPC || error == EDQUOT)
 		ereport(ERROR,
 				(errcode(ERRCODE_DISK_FULL),
-				 errmsg("the audit record of this statement could not be stored"),
+				 errmsg("the audit record could not be stored"),
 				 errdetail("There is no space left for the audit spool of this server."),
 				 errdetail_log("%s", why),
 				 errhint("An administrator makes room, or makes the policy service reachable, which takes the records away.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_IO_ERROR),
-			 errmsg("the audit record of this statement could not be stored"),
+			 errmsg("the audit record could not be stored"),
 			 errdetail_log("%s", why),
 			 errhint("The audit spool of this server cannot be written. An administrator finds the cause in the server's log and in immutasys.status().")));
 }
@@ -44,30 +44,58 @@ refuse_without_worker(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_CANNOT_CONNECT_NOW),
-			 errmsg("the audit record of this statement could not be stored"),
+			 errmsg("the audit record could not be stored"),
 			 errdetail("The portcullis background worker is not running."),
 			 errhint("It is restarted within seconds: try again. An administrator finds the cause in the server's log.")));
 }
 
+/* What stands in the way of a further record. */
+typedef enum Obstacle
+{
+	NO_OBSTACLE,
+	SPOOL_UNWRITABLE,
+	SPOOL_FULL,
+	QUOTA_USED_UP
+} Obstacle;
+
 /* A few records in flight may go over the limits: they bound, they do not measure. */
+static Obstacle
+obstacle(Oid role, uint64 space)
+{
+	if (pg_atomic_read_u32(&pc_shm->spool_failed) != 0)
+		return SPOOL_UNWRITABLE;
+	if (pg_atomic_read_u64(&pc_shm->spool_bytes) >= (uint64) pc_guc_audit_spool_mb * 1024 * 1024)
+		return SPOOL_FULL;
+	if (pc_guc_audit_quota_mb > 0 &&
+		pg_atomic_read_u64(pc_quota_of(role)) + space > (uint64) pc_guc_audit_quota_mb * 1024 * 1024)
+		return QUOTA_USED_UP;
+	return NO_OBSTACLE;
+}
+
 static void
 check_limits(Oid role, uint64 space)
 {
-	if (pg_atomic_read_u32(&pc_shm->spool_failed) != 0)
-		refuse_unwritable();
-	if (pg_atomic_read_u64(&pc_shm->spool_bytes) >= (uint64) pc_guc_audit_spool_mb * 1024 * 1024)
-		ereport(ERROR,
-				(errcode(ERRCODE_DISK_FULL),
-				 errmsg("the audit spool of this server is full"),
-				 errdetail("It holds %d MB that the policy service has not taken yet.", pc_guc_audit_spool_mb),
-				 errhint("An administrator makes the policy service reachable again, or raises portcullis.audit_spool_limit.")));
-	if (pc_guc_audit_quota_mb > 0 &&
-		pg_atomic_read_u64(pc_quota_of(role)) + space > (uint64) pc_guc_audit_quota_mb * 1024 * 1024)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("your audit records wait to be taken by the policy service"),
-				 errdetail("More than %d MB of them wait.", pc_guc_audit_quota_mb),
-				 errhint("Try again later. An administrator may raise portcullis.audit_quota.")));
+	switch (obstacle(role, space))
+	{
+		case NO_OBSTACLE:
+			return;
+		case SPOOL_UNWRITABLE:
+			refuse_unwritable();
+			break;
+		case SPOOL_FULL:
+			ereport(ERROR,
+					(errcode(ERRCODE_DISK_FULL),
+					 errmsg("the audit spool of this server is full"),
+					 errdetail("It holds %d MB that the policy service has not taken yet.", pc_guc_audit_spool_mb),
+					 errhint("An administrator makes the policy service reachable again, or raises portcullis.audit_spool_limit.")));
+			break;
+		case QUOTA_USED_UP:
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("your audit records wait to be taken by the policy service"),
+					 errdetail("More than %d MB of them wait.", pc_guc_audit_quota_mb),
+					 errhint("Try again later. An administrator may raise portcullis.audit_quota.")));
+	}
 }
 
 pg_atomic_uint64 *
@@ -140,7 +168,7 @@ pc_spool_append(const char *record, Oid role)
 	if (PC_RING_SPACE(length) > pc_shm->ring_size)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the audit record of this statement is too long"),
+				 errmsg("the audit record is too long"),
 				 errdetail("It has %zu bytes.", length),
 				 errhint("An administrator raises portcullis.audit_ring.")));
 	check_limits(role, PC_RING_SPACE(length));
@@ -149,6 +177,12 @@ pc_spool_append(const char *record, Oid role)
 	ConditionVariableCancelSleep();
 	pc_wake_worker();
 	return end;
+}
+
+bool
+pc_spool_append_within_limits(const char *record, Oid role)
+{
+	return obstacle(role, PC_RING_SPACE(strlen(record))) == NO_OBSTACLE && pc_spool_append_nowait(record, role);
 }
 
 bool

@@ -133,6 +133,7 @@ put_spool(ReturnSetInfo *rsinfo)
 	put(rsinfo, "audit.shipped", psprintf("%llu/%llu", (unsigned long long) pg_atomic_read_u64(&pc_shm->shipped_segment),
 										  (unsigned long long) pg_atomic_read_u64(&pc_shm->shipped_offset)));
 	put_number(rsinfo, "audit.completions_lost", pg_atomic_read_u64(&pc_shm->completions_lost));
+	put_number(rsinfo, "audit.refused_logins_lost", pg_atomic_read_u64(&pc_shm->refused_logins_lost));
 }
 
 Datum

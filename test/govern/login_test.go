@@ -242,3 +242,56 @@ func oddNames(t *testing.T, n *node) {
 		}
 	}
 }
+
+// loginStorm: logins count for the quota of their role. Who used it up is not
+// let in, as there would be no record of it; who is refused anyway leaves no
+// more records.
+func loginStorm(t *testing.T, n *node) {
+	n.set(t, map[string]string{"portcullis.audit_quota": "1MB", "portcullis.lease": "1min"})
+	n.subscribe(t, true)
+	n.wantLogin(t, world.Eve)
+	wantError(t, n.login(t.Context(), world.Nobody), "28000", "")
+	n.wantShipped(t)
+	if err := n.Service.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	storm := func(role string) (err error) {
+		cfg, err := pgx.ParseConfig(n.As(role))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.RuntimeParams["application_name"] = strings.Repeat("x", 9000)
+		conn, err := pgx.ConnectConfig(t.Context(), cfg)
+		if err == nil {
+			err = conn.Close(t.Context())
+		}
+		return err
+	}
+	var err error
+	let := 0
+	for ; err == nil && let < 200; let++ {
+		err = storm(world.Eve)
+	}
+	wantError(t, err, "53400", "More than 1 MB of them wait")
+	if let < 80 {
+		t.Errorf("%d logins are 1 MB", let)
+	}
+	lost := n.status(t, "audit.refused_logins_lost")
+	_, before := n.segments(t)
+	for range 200 {
+		wantError(t, storm(world.Nobody), "28000", "")
+	}
+	if _, after := n.segments(t); after-before > 1<<20+1<<16 {
+		t.Errorf("refused logins wrote %d bytes", after-before)
+	}
+	if was, is := count(t, lost), count(t, n.status(t, "audit.refused_logins_lost")); is-was < 50 || is-was > 150 {
+		t.Errorf("%d refused logins left no record, then %d", was, is)
+	}
+	if err := n.login(t.Context(), world.Exempt); err != nil {
+		t.Errorf("another person: %v", err)
+	}
+	if err := n.Service.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.wantLogin(t, world.Eve)
+}

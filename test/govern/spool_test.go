@@ -213,6 +213,7 @@ func testDiskFaults(t *testing.T, n *node) {
 			if state := n.status(t, "audit.state"); state != "failed" {
 				t.Errorf("audit.state is %q", state)
 			}
+			wantError(t, n.login(t.Context(), world.Eve), test.state, test.part)
 			names, _ := n.segments(t)
 			// Three tries of the worker.
 			if err := world.Until(t.Context(), 10*time.Second, func() (bool, error) {
@@ -375,6 +376,7 @@ func testSpoolLimits(t *testing.T, n *node) {
 		w.wantOnce(t)
 		other.wantOnce(t)
 	})
+	t.Run("logins", func(t *testing.T) { loginStorm(t, n) })
 	t.Run("the whole spool", func(t *testing.T) {
 		n.set(t, map[string]string{"portcullis.audit_spool_limit": "20MB", "portcullis.audit_quota": "0"})
 		w := n.writer(t, world.Exempt)
