@@ -34,6 +34,8 @@ type traits struct {
 	setPos bool
 	// keepsLengths: no value is longer than the length declared for its column.
 	keepsLengths bool
+	// logsInTmp: without being asked, see mute.
+	logsInTmp bool
 	// literals: parameters are written into the statement, since the driver
 	// reads whole results of statements that have any.
 	literals bool
@@ -64,7 +66,7 @@ func limit(n int) func(string) int { return func(string) int { return n } }
 // executions, so a fetch is interrupted from a second connection.
 func psqlTraits() traits {
 	return traits{
-		native: true, always: true, setPos: true, nan: true, inf: true, convertsNumbers: true,
+		native: true, always: true, setPos: true, nan: true, inf: true, convertsNumbers: true, logsInTmp: true,
 		braces: func(name string) bool {
 			return name == "pwd" || name == "password" || name == "connsettings" || name == "pqopt"
 		},

@@ -100,6 +100,11 @@ func loadDriver(name string) (*library, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.traits.logsInTmp {
+		if err := l.mute(name); err != nil {
+			return nil, err
+		}
+	}
 	libraries.byName[name] = l
 	return l, nil
 }
