@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/internal/sqltext"
@@ -85,12 +86,50 @@ func Uninstall(o Options) (string, error) {
 	return print(o, append(parts, "drop")), nil
 }
 
+// CheckAccount refuses names of the system account that no script can hold.
+func CheckAccount(name string) error { return CheckName("account", "system account", name) }
+
+// CheckName refuses names that a script cannot hold everywhere: in bodies of
+// functions they stand between dollar quotes, which no quoting inside protects,
+// and comments end with the line. kind becomes the error's code.
+func CheckName(kind, of, name string) error {
+	wrong := unspeakable(name)
+	if wrong == "" && strings.ContainsAny(name, "$\n\r") {
+		wrong = "has a $ or a line end"
+	}
+	if wrong == "" {
+		return nil
+	}
+	return &connection.Error{Code: "invalid_" + kind, Message: fmt.Sprintf("%q cannot be the name of the %s: it %s", name, of, wrong),
+		Hint: "The scripts that make an instance ready need a name of 1 to 63 bytes without $ and line ends."}
+}
+
+// unspeakable says why PostgreSQL takes no such name as it is, "" if it does.
+func unspeakable(name string) string {
+	switch {
+	case name == "":
+		return "is empty"
+	case len(name) > 63:
+		return "has more than 63 bytes, which PostgreSQL cuts"
+	case strings.ContainsRune(name, 0):
+		return "has a NUL"
+	case !utf8.ValidString(name):
+		return "is not UTF-8"
+	}
+	return ""
+}
+
 func check(o Options) error {
 	if err := CheckPrefix(o.Target.Prefix); err != nil {
 		return err
 	}
-	if o.Target.Username == "" || len(o.Target.Username) > 63 || strings.ContainsRune(o.Target.Username, 0) {
-		return &connection.Error{Code: "invalid_account", Message: "the broker needs the name of the system account, of at most 63 bytes"}
+	if err := CheckAccount(o.Target.Username); err != nil {
+		return err
+	}
+	for _, s := range o.Schemas {
+		if wrong := unspeakable(s); wrong != "" {
+			return &connection.Error{Code: "invalid_schema", Message: fmt.Sprintf("%q cannot be the name of a schema: it %s", s, wrong)}
+		}
 	}
 	return nil
 }

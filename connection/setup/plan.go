@@ -96,16 +96,23 @@ func (o ScriptOptions) check() error {
 	if t.Mode != connection.ModeBroker && t.Mode != connection.ModeGrantor {
 		return invalid(CodeMode, fmt.Sprintf("mode %q is not known", t.Mode), "It is broker (recommended) or grantor.")
 	}
-	switch name := t.Username; {
-	case name == "" || len(name) > 63 || strings.ContainsAny(name, "$\x00\n\r"):
-		return invalid(CodeAccount, "the system account needs a name of at most 63 bytes, without $ and line ends", "portcullis is a good one.")
-	case strings.HasPrefix(name, "pg_") || strings.HasPrefix(name, t.Prefix):
+	if err := broker.CheckAccount(t.Username); err != nil {
+		return err
+	}
+	if name := t.Username; strings.HasPrefix(name, "pg_") || strings.HasPrefix(name, t.Prefix) {
 		return invalid(CodeAccount, fmt.Sprintf("%s cannot be the name of the system account", name),
 			"Names that begin with pg_ are PostgreSQL's own, those with "+t.Prefix+" hold grants.")
 	}
 	for _, d := range append([]string{t.Database}, o.Databases...) {
 		if d == "" || len(d) > 63 || strings.ContainsAny(d, "\x00\n\r") {
 			return invalid(CodeDatabase, fmt.Sprintf("%q cannot be the name of a database here", d), "It has 1 to 63 bytes and no line end.")
+		}
+	}
+	for _, names := range o.Schemas {
+		for _, name := range names {
+			if err := broker.CheckName("schema", "schema", name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
