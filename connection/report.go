@@ -35,6 +35,17 @@ type Pending struct {
 	Blocker   string    `json:"blocker,omitempty"` // who holds the lock: pid, role, application, statement's start
 }
 
+// LingeringSession is a session from before a revoke. Up to PostgreSQL 15 it may
+// have done SET ROLE to a role of ours and then keeps that role's privileges
+// until it ends; whether it did cannot be seen from outside.
+type LingeringSession struct {
+	PID       int32     `json:"pid"`
+	Role      string    `json:"role"`  // who logged in
+	Roles     []string  `json:"roles"` // of ours, that were taken away
+	Since     time.Time `json:"since"` // of the revoke
+	Statement string    `json:"statement"`
+}
+
 // Report is how an instance stands after a round.
 type Report struct {
 	Equal   int       `json:"equal"` // pairs of person and managed table
@@ -45,4 +56,6 @@ type Report struct {
 	Excess  []Excess  `json:"excess,omitempty"`
 	Pending []Pending `json:"pending,omitempty"`
 	Lacking []string  `json:"lacking,omitempty"` // tables that cannot be enforced, with the reason
+
+	Lingering []LingeringSession `json:"lingering,omitempty"`
 }

@@ -24,13 +24,17 @@ func (s *Server) connectionRoutes() []route {
 			params: []param{name, {"level", "query", "database, schema or table"}, {"under", "query", "only in this database or schema"}, {"text", "query", "part of the name"},
 				{"dropped", "query", "true: also what is no longer there"}, {"after", "query", "name of the last one seen"}, {"after_id", "query", "id of the last one seen"},
 				{"limit", "query", "1 to 1000, default 100"}}},
-		{method: "GET", path: "/v1/connections/{name}/objects/{id}", access: keyOnly, summary: "One object with its columns", reply: Object{}, handle: s.readObject,
+		{method: "GET", path: "/v1/connections/{name}/objects/{id}", access: keyOnly, summary: "One object with its columns", reply: Object{}, handle: answer(s.readObject),
 			params: []param{name, {"id", "path", "id or full name"}}},
-		{method: "GET", path: "/v1/connections/{name}/status", access: keyOnly, summary: "How a connection stands", reply: ConnectionStatus{}, handle: s.connectionStatus, params: []param{name}},
-		{method: "GET", path: "/v1/connections/{name}/accounts", access: keyOnly, summary: "Who is who on a connection, and who has no account", reply: ConnectionAccounts{}, handle: s.connectionAccounts, params: []param{name}},
+		{method: "GET", path: "/v1/connections/{name}/status", access: keyOnly, summary: "How a connection stands", reply: ConnectionStatus{}, handle: ofConnection(s.store.ConnectionStatus), params: []param{name}},
+		{method: "GET", path: "/v1/connections/{name}/accounts", access: keyOnly, summary: "Who is who on a connection, and who has no account", reply: ConnectionAccounts{}, handle: ofConnection(s.store.ConnectionAccounts), params: []param{name}},
 		{method: "GET", path: "/v1/connections/{name}/findings", access: keyOnly, summary: "What people reach beyond the policies, with the statements that a DBA must run", reply: []connection.Excess{},
-			handle: s.connectionFindings, params: []param{name}},
+			handle: ofConnection(s.store.ConnectionFindings), params: []param{name}},
+		{method: "GET", path: "/v1/connections/{name}/check", access: keyOnly, permission: admin, summary: "What the system account lacks there now, with the statements that grant it", reply: ConnectionCheck{},
+			handle: s.checkConnection, params: []param{name}},
 		s.proposalRoute(name),
+		{method: "POST", path: "/v1/connections/{name}/instance", access: keyOnly, permission: admin, summary: "Go on with another instance in the place of the one registered: it was upgraded or restored",
+			body: InstanceRequest{}, reply: changeReply{}, handle: s.replaceInstance, params: []param{name}},
 		{method: "POST", path: "/v1/connections/{name}/sync", access: keyOnly, permission: admin, summary: "Crawl completely and compare now", body: syncRequest{}, reply: SyncReply{}, handle: s.syncConnection, params: []param{name}},
 		{method: "POST", path: "/v1/connections/{name}/dry-run", access: keyOnly, permission: admin, summary: "The SQL that would be run now", reply: ScriptReply{}, handle: s.dryRun, params: []param{name}},
 		{method: "POST", path: "/v1/connection_script", access: keyOnly, permission: admin, summary: "The SQL with which a DBA makes the system account ready", body: ScriptRequest{}, reply: ScriptReply{}, handle: s.setupScript},
@@ -217,40 +221,25 @@ func (s *Store) connectionNamed(ctx context.Context, name string) (Connection, e
 	return list[0], nil
 }
 
-func (s *Server) readObject(w http.ResponseWriter, r *http.Request, _ caller) error {
-	o, err := s.store.Object(r.Context(), r.PathValue("name"), r.PathValue("id"))
-	if err != nil {
-		return err
+// answer replies with what is read.
+func answer[T any](read func(r *http.Request) (T, error)) func(http.ResponseWriter, *http.Request, caller) error {
+	return func(w http.ResponseWriter, r *http.Request, _ caller) error {
+		v, err := read(r)
+		if err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, v)
+		return nil
 	}
-	writeJSON(w, http.StatusOK, o)
-	return nil
 }
 
-func (s *Server) connectionStatus(w http.ResponseWriter, r *http.Request, _ caller) error {
-	st, err := s.store.ConnectionStatus(r.Context(), r.PathValue("name"))
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, st)
-	return nil
+// ofConnection answers with what is known of the connection that the path names.
+func ofConnection[T any](read func(ctx context.Context, name string) (T, error)) func(http.ResponseWriter, *http.Request, caller) error {
+	return answer(func(r *http.Request) (T, error) { return read(r.Context(), r.PathValue("name")) })
 }
 
-func (s *Server) connectionAccounts(w http.ResponseWriter, r *http.Request, _ caller) error {
-	a, err := s.store.ConnectionAccounts(r.Context(), r.PathValue("name"))
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, a)
-	return nil
-}
-
-func (s *Server) connectionFindings(w http.ResponseWriter, r *http.Request, _ caller) error {
-	list, err := s.store.ConnectionFindings(r.Context(), r.PathValue("name"))
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, listOrEmpty(list))
-	return nil
+func (s *Server) readObject(r *http.Request) (Object, error) {
+	return s.store.Object(r.Context(), r.PathValue("name"), r.PathValue("id"))
 }
 
 // syncRequest asks for a sync; "" is everything.
@@ -332,12 +321,23 @@ func (s *Server) setupScript(w http.ResponseWriter, r *http.Request, _ caller) e
 	if req.Removal {
 		write = setup.RemovalScript
 	}
-	script, err := write(setup.ScriptOptions{Target: v.target(), Databases: req.Databases, Views: v.Views, AcceptCreateRoleEscalation: req.AcceptCreateRoleEscalation})
+	known, err := s.store.passwordKnown(r.Context(), v)
+	if err != nil {
+		return err
+	}
+	script, err := write(setup.ScriptOptions{Target: v.target(), Databases: req.Databases, Views: v.Views, AcceptCreateRoleEscalation: req.AcceptCreateRoleEscalation, HasPassword: known})
 	if err != nil {
 		return instanceError("connection", err)
 	}
 	writeJSON(w, http.StatusOK, ScriptReply{Script: script})
 	return nil
+}
+
+// passwordKnown reports whether a connection is registered with this account:
+// who runs its script again must not be asked for a password that was made up.
+func (s *Store) passwordKnown(ctx context.Context, v *Connection) (bool, error) {
+	list, err := listConnections(ctx, s.pool, []string{v.Name})
+	return len(list) == 1 && list[0].HasPassword && list[0].Username == v.Username && list[0].Host == v.Host && list[0].Port == v.Port, err
 }
 
 func (s *Server) dryRun(w http.ResponseWriter, r *http.Request, _ caller) error {

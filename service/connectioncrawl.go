@@ -96,6 +96,10 @@ func (w *crawlStore) visit(ctx context.Context, db connection.Database, schema c
 
 // level writes a database or a schema and returns its row, and whether it had another name before.
 func (w *crawlStore) level(ctx context.Context, tx pgx.Tx, level string, parent *string, oid uint32, name, owner, full string) (id string, renamed bool, err error) {
+	if _, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects SET oid = $4
+		WHERE connection = $1 AND parent IS NOT DISTINCT FROM $2 AND level = $3 AND name = $5 AND oid < 0 AND dropped IS NULL`, w.connection.ID, parent, level, oid, name); err != nil {
+		return "", false, err
+	}
 	err = tx.QueryRow(ctx, `WITH before AS (SELECT full_name FROM portcullis.connection_objects
 			WHERE connection = $1 AND parent IS NOT DISTINCT FROM $2 AND oid = $4 AND level = $3 AND dropped IS NULL)
 		INSERT INTO portcullis.connection_objects (id, connection, parent, level, oid, name, full_name, remote_owner)
@@ -127,13 +131,18 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 		oids = append(oids, int64(o.OID))
 		rows = append(rows, tableRow{o.OID, o.Name, schemaName + "." + fullName(o.Name), o.Kind, o.Owner, o.Comment, listOrEmpty(o.Labels), o.Columns, o.NotEnforceable, o.Fix})
 	}
+	body, err := json.Marshal(rows)
+	if err != nil {
+		return err
+	}
+	// Another instance in the place of the one that was: the same names.
+	if _, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET oid = r.oid FROM jsonb_to_recordset($2::jsonb) AS r (oid bigint, name text)
+		WHERE o.parent = $1 AND o.oid < 0 AND o.name = r.name AND o.dropped IS NULL`, schema, body); err != nil {
+		return err
+	}
 	// ALTER TABLE … SET SCHEMA: the same object.
 	if _, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET parent = $2 FROM portcullis.connection_objects s
 		WHERE o.parent = s.id AND s.parent = $1 AND s.id <> $2 AND o.dropped IS NULL AND o.oid = ANY ($3::bigint[])`, database, schema, oids); err != nil {
-		return err
-	}
-	body, err := json.Marshal(rows)
-	if err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO portcullis.connection_objects AS o (id, connection, parent, level, oid, name, full_name, kind, remote_owner, comment, labels, columns, not_enforceable, fix)
@@ -151,7 +160,7 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 
 // followColumns lets tags follow columns that were renamed.
 func followColumns(ctx context.Context, tx pgx.Tx, schema string, objects []connection.Object) error {
-	rows, err := tx.Query(ctx, "SELECT id::text, oid, columns, column_tags FROM portcullis.connection_objects WHERE parent = $1 AND dropped IS NULL AND column_tags <> '{}'", schema)
+	rows, err := tx.Query(ctx, "SELECT id::text, oid, columns, column_tags FROM portcullis.connection_objects WHERE parent = $1 AND oid > 0 AND dropped IS NULL AND column_tags <> '{}'", schema)
 	if err != nil {
 		return err
 	}

@@ -154,3 +154,35 @@ func TestWritingNeedsTheLease(t *testing.T) {
 		t.Errorf("the fence stopped the holder: %v", err)
 	}
 }
+
+// TestAnotherInstanceInItsPlace: after an upgrade or a restore OIDs are others,
+// and may be those that other tables had.
+func TestAnotherInstanceInItsPlace(t *testing.T) {
+	f := storeOnly(t)
+	s := see(t, f, "shop", database(1, "app", schema(10, "public", table(100, "orders", "id", "email"), table(101, "notes", "id", "text"), table(102, "gone", "id"))))
+	s.settings(t, ObjectSettings{Name: "shop.app.public.orders", Tags: []string{"Sales"}, Columns: []ColumnTags{{Name: "email", Tags: []string{"PII"}}}})
+	f.exec(`INSERT INTO portcullis.connection_ledger SELECT id, 'portcullis_r_1', '{"name": "portcullis_r_1", "oid": 500, "mark": "m"}' FROM portcullis.connections`)
+	orders, notes := s.object(t, "shop.app.public.orders"), s.object(t, "shop.app.public.notes")
+	if _, err := f.store.Change(t.Context(), "test", func(c *change) error { return putInstance(t.Context(), c, s.c, "2") }); err != nil {
+		t.Fatal(err)
+	}
+	if o := s.object(t, "shop.app.public.orders"); o.OID != 0 || o.Dropped != nil {
+		t.Errorf("before the crawl: %+v", o)
+	}
+	made, err := (&ledger{store: f.store, connection: s.id}).Roles(t.Context())
+	if err != nil || len(made) != 1 || made[0].OID != 0 || made[0].Mark != "m" {
+		t.Errorf("the ledger: %+v, %v", made, err)
+	}
+	// orders has the OID that notes had, its columns the numbers of others.
+	s.crawl(t, database(7, "app", schema(100, "public", table(101, "orders", "email", "id"), table(100, "notes", "id", "text"))))
+	now, other := s.object(t, "shop.app.public.orders"), s.object(t, "shop.app.public.notes")
+	if now.ID != orders.ID || now.OID != 101 || fmt.Sprint(now.Tags) != "[Sales]" || fmt.Sprint(now.Columns[0].Tags, now.Columns[1].Tags) != "[PII] []" {
+		t.Errorf("orders: %+v", now)
+	}
+	if other.ID != notes.ID || other.OID != 100 || len(other.Tags) != 0 {
+		t.Errorf("notes: %+v", other)
+	}
+	if got := fmt.Sprint(s.listed(t, true)); got != "[shop.app shop.app.public shop.app.public.gone dropped shop.app.public.notes shop.app.public.orders]" {
+		t.Errorf("listed: %s", got)
+	}
+}

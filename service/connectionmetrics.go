@@ -17,6 +17,7 @@ type connectionMetrics struct {
 	drift      *prometheus.CounterVec
 	pending    *prometheus.GaugeVec
 	overdue    *prometheus.GaugeVec
+	lingering  *prometheus.GaugeVec
 	exceeds    *prometheus.GaugeVec
 	lacks      *prometheus.GaugeVec
 	unmapped   *prometheus.GaugeVec
@@ -40,13 +41,14 @@ func newConnectionMetrics(r *prometheus.Registry) *connectionMetrics {
 		drift:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "portcullis_connection_drift_total", Help: "Statements that mended what somebody changed by hand."}, label),
 		pending:    gauge("pending", "Statements that are not in force yet."),
 		overdue:    gauge("revokes_overdue", "Revokes that are pending for too long."),
+		lingering:  gauge("lingering_sessions", "Sessions from before a revoke that may keep what it took, up to PostgreSQL 15."),
 		exceeds:    gauge("exceeds", "Pairs of person and table with access that others gave."),
 		lacks:      gauge("lacks", "Pairs of person and table with less access than the policies give."),
 		unmapped:   gauge("unmapped_people", "People without an account."),
 		synced:     gauge("last_sync_timestamp_seconds", "When the last round succeeded."),
 		names:      map[string]string{},
 	}
-	r.MustRegister(m.tries, m.seconds, m.crawl, m.statements, m.drift, m.pending, m.overdue, m.exceeds, m.lacks, m.unmapped, m.synced)
+	r.MustRegister(m.tries, m.seconds, m.crawl, m.statements, m.drift, m.pending, m.overdue, m.lingering, m.exceeds, m.lacks, m.unmapped, m.synced)
 	return m
 }
 
@@ -65,6 +67,7 @@ func (m *connectionMetrics) finished(id string, st *ConnectionStatus, err error)
 	m.tries.WithLabelValues(name, "done").Inc()
 	m.pending.WithLabelValues(name).Set(float64(len(st.Pending)))
 	m.overdue.WithLabelValues(name).Set(float64(len(st.Overdue)))
+	m.lingering.WithLabelValues(name).Set(float64(len(st.Lingering)))
 	m.exceeds.WithLabelValues(name).Set(float64(st.Exceeds))
 	m.lacks.WithLabelValues(name).Set(float64(st.Lacks))
 	m.unmapped.WithLabelValues(name).Set(float64(st.People.Unmapped))
@@ -104,7 +107,7 @@ func (m *connectionMetrics) forget(id string) {
 }
 
 func (m *connectionMetrics) drop(name string) {
-	for _, g := range []*prometheus.GaugeVec{m.pending, m.overdue, m.exceeds, m.lacks, m.unmapped, m.synced} {
+	for _, g := range []*prometheus.GaugeVec{m.pending, m.overdue, m.lingering, m.exceeds, m.lacks, m.unmapped, m.synced} {
 		g.DeleteLabelValues(name)
 	}
 }

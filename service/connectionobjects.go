@@ -239,7 +239,7 @@ type ObjectFilter struct {
 }
 
 const selectObjects = `
-SELECT o.id::text, o.full_name, o.level, o.oid, o.kind, o.remote_owner, o.comment, o.labels, o.enforce,
+SELECT o.id::text, o.full_name, o.level, greatest(o.oid, 0), o.kind, o.remote_owner, o.comment, o.labels, o.enforce,
        coalesce(o.enforce, p.enforce, g.enforce, c.enforce) AND o.dropped IS NULL AND (o.level <> 'table' OR o.kind = ANY (c.kinds)),
        o.tags, o.owners, o.not_enforceable, o.fix, o.first_seen, o.last_seen, o.dropped, o.error
 FROM portcullis.connection_objects o JOIN portcullis.connections c ON c.id = o.connection

@@ -105,7 +105,7 @@ func (t *proposedTable) has(p classify.Proposal) bool {
 func (s *Store) proposedTables(ctx context.Context, id, under, after string, limit int) ([]proposedTable, error) {
 	rows, err := s.pool.Query(ctx, `SELECT o.full_name, d.name, s.name, o.name, o.oid, o.kind, o.comment, o.labels, o.columns, o.tags, o.column_tags
 		FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent
-		WHERE o.connection = $1 AND o.level = 'table' AND o.dropped IS NULL AND ($2 = '' OR o.full_name = $2 OR starts_with(o.full_name, $2 || '.')) AND o.full_name > $3
+		WHERE o.connection = $1 AND o.level = 'table' AND o.dropped IS NULL AND o.oid > 0 AND ($2 = '' OR o.full_name = $2 OR starts_with(o.full_name, $2 || '.')) AND o.full_name > $3
 		ORDER BY o.full_name LIMIT $4`, id, under, after, limit)
 	if err != nil {
 		return nil, err

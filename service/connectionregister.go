@@ -33,6 +33,9 @@ func (c *Connections) register(ctx context.Context, v, old *Connection, dry bool
 	if err != nil {
 		return Registered{}, err
 	}
+	if v.Setup != nil && v.Password == nil && old != nil && v.Username != old.Username {
+		t.Password = "" // a new account gets one of its own
+	}
 	r := setup.Request{Target: t, DryRun: dry, Admit: func(ctx context.Context, server connection.Server) error { return c.known(ctx, v, server) }}
 	if v.Setup != nil {
 		r.Credentials, r.TakeAccount, r.AcceptCreateRoleEscalation = v.Setup.credentials(), v.Setup.TakeAccount, v.Setup.AcceptCreateRoleEscalation

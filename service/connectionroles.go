@@ -27,14 +27,15 @@ func (c *Connections) readRoles(ctx context.Context, t connection.Target, connec
 			SELECT m.roleid, m.member FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
 			WHERE r.rolname <> $1 AND NOT starts_with(r.rolname, $2) AND NOT EXISTS (SELECT FROM pg_roles g WHERE g.oid = m.roleid AND NOT g.rolcanlogin)
 			UNION SELECT i.role, m.member FROM inside i JOIN pg_auth_members m ON m.roleid = i.member)
-		SELECT r.rolname, r.oid, r.rolcanlogin, r.rolsuper, r.rolbypassrls, r.rolcreaterole, (SELECT count(DISTINCT member) FROM inside i WHERE i.role = r.oid)
+		SELECT r.rolname, r.oid, r.rolcanlogin, r.rolsuper, r.rolbypassrls, r.rolcreaterole, (SELECT count(DISTINCT member) FROM inside i WHERE i.role = r.oid),
+			EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'rds_iam' AND pg_has_role(r.oid, g.oid, 'MEMBER'))
 		FROM pg_roles r`, t.Username, t.Prefix)
 	if err != nil {
 		return nil, fmt.Errorf("read the roles of the instance: %w", err)
 	}
 	roles := []mapping.Role{}
 	var r mapping.Role
-	_, err = pgx.ForEachRow(rows, []any{&r.Name, &r.OID, &r.Login, &r.Superuser, &r.BypassRLS, &r.CreateRole, &r.Members}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&r.Name, &r.OID, &r.Login, &r.Superuser, &r.BypassRLS, &r.CreateRole, &r.Members, &r.IAM}, func() error {
 		r.Owner = owners[r.Name]
 		roles = append(roles, r)
 		return nil

@@ -86,13 +86,13 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 		return every, l.finish(ctx, l.takeBack(ctx))
 	}
 	crawlDue := row.syncWanted > row.syncDone || m.crawled.IsZero() || now.Sub(m.crawled) >= every
-	roundDue := crawlDue || len(m.status.Pending) > 0 || row.version != m.version || row.objects != m.objects || !m.expires.IsZero() && !now.Before(m.expires)
+	roundDue := crawlDue || m.status.unsettled() || row.version != m.version || row.objects != m.objects || !m.expires.IsZero() && !now.Before(m.expires)
 	if roundDue {
 		err := l.finish(ctx, l.round(ctx, crawlDue))
 		if err == nil && m.viewsLeft {
 			return 0, nil
 		}
-		if err != nil || len(m.status.Pending) > 0 {
+		if err != nil || m.status.unsettled() {
 			return l.notUntil.Sub(l.c.now()), err
 		}
 	}
@@ -136,6 +136,9 @@ func (l *connectionLoop) finish(ctx context.Context, err error) error {
 	default:
 		st.Error, st.Since, st.Tries = nil, nil, 0
 		st.State = standInStep
+		if len(st.Lingering) > 0 {
+			st.State = standLingering
+		}
 		if len(st.Pending) > 0 {
 			st.State = standPending
 		}
@@ -143,7 +146,7 @@ func (l *connectionLoop) finish(ctx context.Context, err error) error {
 			st.State = standOverdue
 		}
 	}
-	if err != nil || len(st.Pending) > 0 {
+	if err != nil || st.unsettled() {
 		l.notUntil = now.Add(l.retry)
 		l.retry = min(2*l.retry, lastRetry)
 	} else {
@@ -184,7 +187,7 @@ func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 		return err
 	}
 	digest := digestOf(d.want) + viewsDigest(d.views)
-	if crawlDue || digest != m.digest || len(m.status.Pending) > 0 {
+	if crawlDue || digest != m.digest || m.status.unsettled() {
 		m.digest = ""
 		failed, err := l.applyViews(ctx, target, open, &d, crawlDue)
 		if err != nil {
@@ -309,19 +312,6 @@ func (l *connectionLoop) crawl(ctx context.Context, target connection.Target, op
 	return nil
 }
 
-// sameInstance makes sure that the instance is the one that was registered.
-func (s *Store) sameInstance(ctx context.Context, c Connection, server connection.Server) error {
-	if c.systemID == server.SystemID {
-		return nil
-	}
-	if c.systemID != "" {
-		return &connection.Error{Code: "another_instance", Message: "another PostgreSQL instance answers than the one that was registered",
-			Hint: "If it was replaced for good, delete the connection (--forget) and register it anew."}
-	}
-	_, err := s.pool.Exec(ctx, "UPDATE portcullis.connections SET system_id = $2 WHERE id = $1 AND system_id IS NULL", c.ID, server.SystemID)
-	return sameInstanceTwice(&c, err)
-}
-
 // enforce applies the difference and takes over the report; failed is pending beside it.
 func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, open grants.Connect, d desired, accounts ConnectionAccounts, failed []connection.Pending) error {
 	m := &l.memory
@@ -348,7 +338,7 @@ func (l *connectionLoop) engine(target connection.Target, open grants.Connect) (
 	return grants.New(grants.Options{
 		Target: target, Connect: open, Ledger: &ledger{store: l.c.store, connection: l.id, fence: l.fence},
 		Fence:   func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) },
-		Pending: l.memory.status.Pending, Now: l.c.now, Hurry: l.hurry,
+		Pending: l.memory.status.Pending, Lingering: l.memory.status.Lingering, Now: l.c.now, Hurry: l.hurry,
 	})
 }
 
@@ -356,6 +346,11 @@ func (l *connectionLoop) engine(target connection.Target, open grants.Connect) (
 func (l *connectionLoop) takeOver(r connection.Report) {
 	st := &l.memory.status
 	st.Equal, st.Exceeds, st.Lacks, st.Applied, st.Drift, st.Pending = r.Equal, r.Exceeds, r.Lacks, r.Applied, r.Drift, r.Pending
+	if n := len(r.Lingering); n > len(st.Lingering) {
+		s := r.Lingering[n-1]
+		l.c.log.Warn("a session from before a revoke is still open", "connection", l.memory.name, "pid", s.PID, "role", s.Role, "sessions", n)
+	}
+	st.Lingering = r.Lingering
 	st.Drifts += int64(r.Drift)
 	l.c.metrics.applied(l.memory.name, r.Applied, r.Drift)
 	alarmed := len(st.Overdue)

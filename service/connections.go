@@ -316,7 +316,8 @@ func checkSameInstance(v, old *Connection) error {
 	switch {
 	case v.systemID != "" && old.systemID != "" && v.systemID != old.systemID:
 		e := conflict("host", "%s:%d is another PostgreSQL instance than the one that connection %q was registered for", v.Host, v.Port, v.Name)
-		e.Hint = "Register it under a name of its own, or delete the connection first."
+		e.Hint = fmt.Sprintf("If it is the same one, upgraded or restored: portcullis connection replaced %s --host %s --port %d --system-id %s. Else register it under a name of its own.",
+			v.Name, v.Host, v.Port, v.systemID)
 		return e
 	case v.Prefix != old.Prefix:
 		return conflict("prefix", "cannot change: roles named %s… exist", old.Prefix)

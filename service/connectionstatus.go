@@ -20,6 +20,8 @@ const (
 	standBehind   = "behind"   // the last round failed
 	standDeleting = "deleting" // what was given is being taken back
 	standOverdue  = "overdue"  // a revoke is pending for too long
+	// Everything is in force for new sessions; some from before a revoke are open.
+	standLingering = "lingering"
 )
 
 // ConnectionStatus is how a connection stands.
@@ -38,18 +40,19 @@ type ConnectionStatus struct {
 	Objects ObjectCounts `json:"objects"`
 	People  PeopleCounts `json:"people"`
 
-	Equal    int                  `json:"equal"`   // pairs of person and table
-	Exceeds  int                  `json:"exceeds"` // by what others gave: see findings
-	Lacks    int                  `json:"lacks"`
-	Applied  int                  `json:"applied"` // statements of the last round
-	Drift    int                  `json:"drift"`   // of those that mended what somebody changed by hand
-	Drifts   int64                `json:"drifts"`  // statements of that kind since the registration
-	Pending  []connection.Pending `json:"pending,omitempty"`
-	Overdue  []connection.Pending `json:"overdue,omitempty"` // revokes that are pending for too long
-	Lacking  []string             `json:"lacking,omitempty"` // tables that cannot be enforced, with the reason
-	Withheld []Withheld           `json:"withheld,omitempty"`
-	Views    []ViewStatus         `json:"views,omitempty"`    // of tables of which people may see a part
-	ViewsIn  []string             `json:"views_in,omitempty"` // databases in which views may stand
+	Equal     int                           `json:"equal"`   // pairs of person and table
+	Exceeds   int                           `json:"exceeds"` // by what others gave: see findings
+	Lacks     int                           `json:"lacks"`
+	Applied   int                           `json:"applied"` // statements of the last round
+	Drift     int                           `json:"drift"`   // of those that mended what somebody changed by hand
+	Drifts    int64                         `json:"drifts"`  // statements of that kind since the registration
+	Pending   []connection.Pending          `json:"pending,omitempty"`
+	Overdue   []connection.Pending          `json:"overdue,omitempty"`   // revokes that are pending for too long
+	Lingering []connection.LingeringSession `json:"lingering,omitempty"` // sessions from before a revoke, up to PostgreSQL 15
+	Lacking   []string                      `json:"lacking,omitempty"`   // tables that cannot be enforced, with the reason
+	Withheld  []Withheld                    `json:"withheld,omitempty"`
+	Views     []ViewStatus                  `json:"views,omitempty"`    // of tables of which people may see a part
+	ViewsIn   []string                      `json:"views_in,omitempty"` // databases in which views may stand
 
 	Progress *crawl.Progress `json:"progress,omitempty"` // of a crawl that is under way
 	Holder   string          `json:"holder,omitempty"`   // the service that works on it
@@ -57,6 +60,9 @@ type ConnectionStatus struct {
 	SyncWanted int64 `json:"sync_wanted"` // number of the last sync that was asked for
 	SyncDone   int64 `json:"sync_done"`   // of the last that was done
 }
+
+// unsettled reports whether the instance has to be looked at again.
+func (st *ConnectionStatus) unsettled() bool { return len(st.Pending)+len(st.Lingering) > 0 }
 
 // ObjectCounts count what a connection has.
 type ObjectCounts struct {
@@ -123,7 +129,7 @@ func (s *Store) countObjects(ctx context.Context, name string, n *ObjectCounts) 
 func (s *Store) ConnectionFindings(ctx context.Context, name string) ([]connection.Excess, error) {
 	list := []connection.Excess{}
 	err := s.ofStatus(ctx, name, "findings", &list)
-	return list, err
+	return listOrEmpty(list), err
 }
 
 // ConnectionAccounts is who is who on a connection, as the last round found.

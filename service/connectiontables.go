@@ -54,7 +54,7 @@ func loadNativeTables(ctx context.Context, q querier, connectionID string, had *
 	rows, err := q.Query(ctx, `SELECT o.id, d.name, s.name, o.name, o.oid, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags, o.not_enforceable
 		FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent
 			JOIN portcullis.connections c ON c.id = o.connection
-		WHERE o.connection = $1 AND o.level = 'table' AND o.dropped IS NULL AND o.kind = ANY (c.kinds) AND coalesce(o.enforce, s.enforce, d.enforce, c.enforce)
+		WHERE o.connection = $1 AND o.level = 'table' AND o.dropped IS NULL AND o.oid > 0 AND o.kind = ANY (c.kinds) AND coalesce(o.enforce, s.enforce, d.enforce, c.enforce)
 		ORDER BY d.name, s.name, o.name`, connectionID)
 	if err != nil {
 		return nil, err

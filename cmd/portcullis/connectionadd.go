@@ -40,7 +40,7 @@ func (r *registration) define(f *flag.FlagSet) {
 	f.StringVar(&r.passwordFile, "password-file", "", "`file` with the system account's password (or PORTCULLIS_CONNECTION_PASSWORD); made up if the setup makes the account")
 	f.StringVar((*string)(&v.Mode), "mode", "broker", "broker: the account may execute functions that grant, no more; grantor: it can itself read and write all that it manages")
 	f.StringVar(&v.Prefix, "prefix", connection.DefaultPrefix, "`prefix` of the roles that are made")
-	f.BoolVar(&v.MakeRoles, "make-roles", false, "make login roles for people who have none")
+	f.BoolVar(&v.MakeRoles, "make-roles", false, "make login roles for people who have none; they have no password: how people log in as them is the instance's business")
 	f.BoolVar(&v.Views, "views", false, "show people who may see a part of a table that part, by a view; the system account may then read tables that have views")
 	f.StringVar(&r.automatic.Attribute, "map-by", "", "map people by this `attribute`, userid or email (default: one by one)")
 	f.StringVar(&r.automatic.StripSuffix, "map-strip-suffix", "", "take this away from the end of its value")
@@ -54,12 +54,18 @@ func (r *registration) define(f *flag.FlagSet) {
 	f.StringVar(&r.aws.ARN, "aws-role-arn", "", "assume this `role` for each connection, in place of a password")
 	f.StringVar(&r.aws.ExternalID, "aws-external-id", "", "external `id` for assuming it")
 	f.StringVar(&r.aws.STSEndpoint, "aws-sts-endpoint", "", "`URL` of STS (default: AWS's own of the region)")
+	r.defineSetup(f)
+}
+
+// defineSetup defines the flags of whoever makes the system account ready.
+func (r *registration) defineSetup(f *flag.FlagSet) {
 	f.StringVar(&r.setup.Username, "setup-user", "", "`account` of a DBA that makes the system account ready; used once, never stored")
 	f.StringVar(&r.setupPasswordFile, "setup-password-file", "", "`file` with its password (or PORTCULLIS_SETUP_PASSWORD, or asked for)")
 	f.StringVar(&r.setup.AccessKeyID, "setup-access-key-id", "", "AWS access key `id` that makes a token for the setup account; the secret from AWS_SECRET_ACCESS_KEY or --setup-secret-key-file")
 	f.StringVar(&r.secretKeyFile, "setup-secret-key-file", "", "`file` with the secret of that key")
 	f.BoolVar(&r.setup.TakeAccount, "take-account", false, "take an account that exists as the system account: its password is set anew")
-	f.BoolVar(&r.setup.AcceptCreateRoleEscalation, "accept-createrole-escalation", false, "with --make-roles in grantor mode on PostgreSQL 15 and older: CREATEROLE reaches the operating system there")
+	f.BoolVar(&r.setup.AcceptCreateRoleEscalation, "accept-createrole-escalation", false, "grantor mode on PostgreSQL 15 and older: accept that whoever gets the system account's password can run programs and read and write files "+
+		"as the operating system user of the server, and so owns the instance (CREATEROLE may join pg_execute_server_program there)")
 }
 
 // connection fills in what comes from files, the environment and the terminal.

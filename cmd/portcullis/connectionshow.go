@@ -72,6 +72,9 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 			line("", "%s", p.Error)
 		}
 	}
+	for _, s := range st.Lingering {
+		line("lingering", "session %d of %s is older than a revoke and may still act as %s; it ends by itself, or a DBA runs: %s", s.PID, s.Role, some(s.Roles), s.Statement)
+	}
 	for _, v := range st.Views {
 		switch {
 		case v.View == "":
@@ -219,10 +222,10 @@ func connectionAccounts(ctx context.Context, i *invocation) error {
 		fmt.Fprintf(i.io.out, "%s\t%s\n", m.Person, m.Role)
 	}
 	for _, p := range a.Unmapped {
-		fmt.Fprintf(i.io.out, "%s/%s\t-\t%s\n", p.Person.IAMID, p.Person.UserID, p.Message)
+		fmt.Fprintf(i.io.out, "%s/%s\t-\t%s%s\n", p.Person.IAMID, p.Person.UserID, p.Message, fixed(p.Statement))
 	}
 	for _, p := range a.Warnings {
-		fmt.Fprintf(i.io.err, "warning: %s/%s: %s\n", p.Person.IAMID, p.Person.UserID, p.Message)
+		fmt.Fprintf(i.io.err, "warning: %s/%s: %s%s\n", p.Person.IAMID, p.Person.UserID, p.Message, fixed(p.Statement))
 	}
 	return nil
 }

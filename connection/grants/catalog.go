@@ -35,7 +35,7 @@ const (
 			coalesce(to_regrole(quote_ident($2))::oid, 0::oid)
 		FROM pg_roles r WHERE r.rolname = current_user`
 	sqlRoles = `SELECT oid, rolname::text, rolsuper, rolcreaterole, rolcanlogin, rolreplication, rolbypassrls, rolinherit, rolcreatedb,
-		CASE WHEN oid = ANY ($2) OR starts_with(rolname, $1) THEN coalesce(shobj_description(oid, 'pg_authid'), '') ELSE '' END FROM pg_roles`
+		CASE WHEN oid = ANY ($2) OR rolname = ANY ($3) OR starts_with(rolname, $1) THEN coalesce(shobj_description(oid, 'pg_authid'), '') ELSE '' END FROM pg_roles`
 	sqlMembers = `SELECT m.roleid, m.member, m.grantor, m.admin_option, r.rolinherit, true
 		FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member`
 	sqlMembers16 = `SELECT roleid, member, grantor, admin_option, inherit_option, set_option FROM pg_auth_members`
@@ -80,9 +80,12 @@ func readInstance(ctx context.Context, conn *pgx.Conn, t connection.Target, made
 	if err := conn.QueryRow(ctx, sqlSelf, t.OwnerRole(), t.ViewsOwner()).Scan(&version, &c.account, &c.ownerRole, &c.viewsRole); err != nil {
 		return nil, remote("reading the version", err)
 	}
-	ours := make([]uint32, 0, len(made))
+	ours, unseen := make([]uint32, 0, len(made)), []string{}
 	for _, m := range made {
 		ours = append(ours, m.OID)
+		if m.OID == 0 { // known by the mark in its comment, a person's too
+			unseen = append(unseen, m.Name)
+		}
 	}
 
 	var roles []role
@@ -91,7 +94,7 @@ func readInstance(ctx context.Context, conn *pgx.Conn, t connection.Target, made
 		err := rows.Scan(&r.oid, &r.name, &r.super, &r.createRole, &r.login, &r.replication, &r.bypassRLS, &r.inherit, &r.createDB, &r.comment)
 		roles = append(roles, r)
 		return err
-	}, sqlRoles, t.Prefix, ours)
+	}, sqlRoles, t.Prefix, ours, unseen)
 	if err != nil {
 		return nil, remote("reading the roles", err)
 	}

@@ -31,6 +31,8 @@ type Options struct {
 	Now         func() time.Time
 	// Pending of the last report: what stays pending keeps its Since.
 	Pending []connection.Pending
+	// Lingering of the last report: these sessions are looked for again.
+	Lingering []connection.LingeringSession
 	// MaxExcess bounds the causes that a report lists (1,000); all are counted.
 	MaxExcess int
 }

@@ -266,6 +266,9 @@ func (p *planner) findMine() {
 	for name, made := range p.ledger {
 		now := p.cat.names[name]
 		switch {
+		case made.Kind == RoleLogin && now != nil && made.OID == 0 && p.ours(made, true, now):
+			made.OID = now.oid
+			p.announce = append(p.announce, made)
 		case made.Kind == RoleLogin:
 		case now != nil && p.ours(made, true, now):
 			p.mine[now.oid] = name

@@ -208,12 +208,11 @@ func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) 
 	for _, err := range v.broken {
 		r.Pending = append(r.Pending, connection.Pending{Statement: "-- " + err.Message, Since: e.since("-- " + err.Message), Error: err})
 	}
-	open, err := e.lingering(ctx, s, v, x)
-	if err != nil {
+	var err error
+	if r.Lingering, err = e.lingering(ctx, s, v, x); err != nil {
 		return r, err
 	}
-	r.Pending = append(r.Pending, open...)
-	e.o.Pending = r.Pending
+	e.o.Pending, e.o.Lingering = r.Pending, r.Lingering
 	for _, reason := range slices.Sorted(maps.Keys(v.plan.lacking)) {
 		r.Lacking = append(r.Lacking, lackingText(reason, v.plan.lacking[reason]))
 	}

@@ -1,6 +1,11 @@
 package mapping
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+
+	"portcullis.dev/portcullis/internal/sqltext"
+)
 
 // admit refuses what can be nobody's account, and names the role that is made
 // where none is there.
@@ -60,6 +65,9 @@ func (r *resolver) made(c candidate) (candidate, bool) {
 	}
 	if !r.cfg.MakeRoles || c.kind != KindRole {
 		r.refuse(c.person, c.account, CodeNoRole, "there is no role %s on the instance%s", c.role, near)
+		if c.kind != KindRole {
+			r.aDBARuns(fmt.Sprintf("CREATE ROLE %s LOGIN; %s", sqltext.Identifier(c.role), grantIAM(c.role)))
+		}
 		return c, false
 	}
 	c.makes = true
@@ -84,6 +92,30 @@ func (r *resolver) warnOf(c candidate, role Role) {
 	if role.Members > 0 {
 		r.warn(c, CodeHasMembers, "%d other roles are members of %s: they all reach what this person may, and are not in the policies", role.Members, c.role)
 	}
+}
+
+// rdsIAM is the role whose members log in by tokens of IAM, on RDS and Aurora.
+const rdsIAM = "rds_iam"
+
+func grantIAM(role string) string {
+	return fmt.Sprintf("GRANT %s TO %s;", rdsIAM, sqltext.Identifier(role))
+}
+
+// aDBARuns says what helps against the last problem.
+func (r *resolver) aDBARuns(statement string) { r.problems[len(r.problems)-1].Statement = statement }
+
+// warnOfLogin tells of an account that is mapped by IAM and takes no tokens: the
+// person holds what the policies give, and cannot log in.
+func (r *resolver) warnOfLogin(c candidate) {
+	if c.kind == KindRole || r.roles[c.role].IAM {
+		return
+	}
+	if _, there := r.roles[rdsIAM]; !there {
+		r.warn(c, CodeNoIAM, "the instance has no role %s, so nobody logs in as %s by IAM: only Amazon RDS and Aurora take its tokens, where IAM authentication is on", rdsIAM, c.role)
+		return
+	}
+	r.warn(c, CodeNoIAM, "%s is no member of %s, so IAM's tokens do not log in as it", c.role, rdsIAM)
+	r.aDBARuns(grantIAM(c.role))
 }
 
 func (r *resolver) warnOfKind(c candidate) {

@@ -62,6 +62,7 @@ type Role struct {
 	CreateRole bool
 	Members    int  // roles that are members of it, directly or not: they all get what it gets
 	Owner      bool // owns a table under enforcement
+	IAM        bool // is a member of rds_iam: logs in by AWS IAM's tokens
 }
 
 // Instance is what mapping must know of the instance.
@@ -78,8 +79,11 @@ type Problem struct {
 	Code    string          `json:"code"`
 	Message string          `json:"message"`
 	// Warning: mapped all the same, but the account reaches more than the
-	// policies give. Otherwise the person is unmapped and gets nothing.
+	// policies give, or nobody can log in as it. Otherwise the person is unmapped
+	// and gets nothing.
 	Warning bool `json:"warning,omitempty"`
+	// Statement that a DBA runs against it, where there is one.
+	Statement string `json:"statement,omitempty"`
 }
 
 // OfRole reports whether the role as it is on the instance, or its absence, is the problem.
@@ -104,6 +108,7 @@ const (
 	CodeOwner       = "owner"            //
 	CodeHasMembers  = "has_members"      //
 	CodeIAMRole     = "iam_role"         //
+	CodeNoIAM       = "no_rds_iam"       // tokens of IAM do not log in as the account
 	CodeIdentity    = "identity_center"  //
 	CodeUnknown     = "unknown_person"   // an entry for nobody
 	CodeCaseDiffers = "case_differs"     // a role that differs in case only

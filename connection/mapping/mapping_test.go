@@ -72,7 +72,7 @@ func TestResolve(t *testing.T) {
 			"maker=maker many=many owner=owner rls=rls maker:create_role! many:has_members! owner:owner! rls:bypass_rls!"},
 		{"IAM", Config{Manual: []Entry{manual("u", "arn:aws:iam::1:user/eng/ann", KindIAMUser), manual("r", "arn:aws:iam::1:role/bob", KindIAMRole),
 			{Person: id("c"), State: Manual, Account: "c@example.com", Role: "Ann", Kind: KindIdentityCenter}}},
-			[]policy.Person{person("u"), person("r"), person("c")}, "c=Ann r=bob u=ann c:identity_center! r:iam_role!"},
+			[]policy.Person{person("u"), person("r"), person("c")}, "c=Ann r=bob u=ann c:identity_center! c:no_rds_iam! r:iam_role! r:no_rds_iam! u:no_rds_iam!"},
 		{"an IAM role for two", Config{Manual: []Entry{{Person: id("1"), State: Manual, Account: "arn:aws:iam::1:role/x", Role: "ann", Kind: KindIAMRole},
 			{Person: id("2"), State: Manual, Account: "arn:aws:iam::1:role/x", Role: "bob", Kind: KindIAMRole}}},
 			[]policy.Person{person("1"), person("2")}, "1:shared_account 2:shared_account"},
@@ -80,11 +80,11 @@ func TestResolve(t *testing.T) {
 		{"with a path, in another case", Config{Manual: iam(KindIAMRole, "arn:aws:iam::1:role/team/Eng", "arn:aws:iam::1:role/eng")}, crowd, "1:shared_account 2:shared_account"},
 		{"a bare name with its path", Config{Manual: iam(KindIAMRole, "/team/eng", "ENG")}, crowd, "1:shared_account 2:shared_account"},
 		{"a session of the role", Config{Manual: iam(KindIAMRole, "arn:aws:sts::1:assumed-role/eng/ann", "arn:aws:iam::1:role/eng")}, crowd, "1:shared_account 2:shared_account"},
-		{"of two AWS accounts", Config{Manual: iam(KindIAMRole, "arn:aws:iam::1:role/eng", "arn:aws:iam::2:role/eng")}, crowd, "1=ann 2=bob 1:iam_role! 2:iam_role!"},
+		{"of two AWS accounts", Config{Manual: iam(KindIAMRole, "arn:aws:iam::1:role/eng", "arn:aws:iam::2:role/eng")}, crowd, "1=ann 2=bob 1:iam_role! 1:no_rds_iam! 2:iam_role! 2:no_rds_iam!"},
 		{"one of them by its name only", Config{Manual: append(iam(KindIAMRole, "arn:aws:iam::1:role/eng", "arn:aws:iam::2:role/eng"), Entry{Person: id("3"), State: Manual, Account: "eng", Role: "Ann", Kind: KindIAMRole})},
 			append(slices.Clone(crowd), person("3")), "1:shared_account 2:shared_account 3:shared_account"},
 		{"an IAM user spelled otherwise", Config{Manual: iam(KindIAMUser, "arn:aws:iam::1:user/eng/Zoe", "zoe")}, crowd, "1:shared_account 2:shared_account"},
-		{"a user and a role of one name", Config{Manual: []Entry{iam(KindIAMUser, "eng", "")[0], iam(KindIAMRole, "", "eng")[1]}}, crowd, "1=ann 2=bob 2:iam_role!"},
+		{"a user and a role of one name", Config{Manual: []Entry{iam(KindIAMUser, "eng", "")[0], iam(KindIAMRole, "", "eng")[1]}}, crowd, "1=ann 2=bob 1:no_rds_iam! 2:iam_role! 2:no_rds_iam!"},
 		{"Identity Center in another case", Config{Manual: iam(KindIdentityCenter, "Zoe@example.com", "zoe@example.com")}, crowd, "1:shared_account 2:shared_account"},
 		{"Identity Center by its session", Config{Manual: iam(KindIdentityCenter, "arn:aws:sts::1:assumed-role/AWSReservedSSO_Read_0a/zoe@example.com", "zoe@example.com")}, crowd, "1:shared_account 2:shared_account"},
 		{"an IAM account is not made", Config{MakeRoles: true, Manual: []Entry{manual("u", "arn:aws:iam::1:user/zoe", KindIAMUser)}}, []policy.Person{person("u")}, "u:no_role"},
@@ -163,4 +163,28 @@ func TestEveryPersonIsAccountedFor(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Who is mapped by IAM and cannot log in by it is told, with the statement.
+func TestTokensOfIAMNeedARole(t *testing.T) {
+	by := func(userid, account string) Entry {
+		return Entry{Person: id(userid), State: Manual, Account: account, Kind: KindIAMUser}
+	}
+	cfg := Config{Manual: []Entry{by("1", "takes"), by("2", `does "not`), by("3", "gone")}}
+	people := []policy.Person{person("1"), person("2"), person("3")}
+	rds := Instance{Roles: []Role{{Name: "takes", Login: true, IAM: true}, {Name: `does "not`, Login: true}, {Name: "rds_iam"}}}
+	accounts, problems := Resolve(cfg, people, rds)
+	if got := write(accounts, problems); got != `1=takes 2=does "not 2:no_rds_iam! 3:no_role` {
+		t.Fatal(got)
+	}
+	if got := problems[0].Statement; got != `GRANT rds_iam TO "does ""not";` {
+		t.Error(got)
+	}
+	if got := problems[1].Statement; got != `CREATE ROLE "gone" LOGIN; GRANT rds_iam TO "gone";` {
+		t.Error(got)
+	}
+	rds.Roles = rds.Roles[:2]
+	if _, problems = Resolve(cfg, people, rds); problems[0].Statement != "" || !strings.Contains(problems[0].Message, "no role rds_iam") {
+		t.Errorf("%+v", problems[0])
+	}
 }

@@ -244,6 +244,7 @@ func (r *resolver) accounts(all []candidate) []connection.Account {
 			r.warnOf(c, role)
 		}
 		r.warnOfKind(c)
+		r.warnOfLogin(c)
 		out = append(out, connection.Account{Person: c.person.IAMID + "/" + c.person.UserID, Role: c.role, Make: c.makes})
 	}
 	return out

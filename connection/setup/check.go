@@ -94,13 +94,15 @@ const accountSQL = `SELECT r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolrep
 			AND g.rolname NOT IN ('rds_iam', 'pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables')
 			AND NOT EXISTS (SELECT FROM pg_roles o WHERE o.rolname = $1 AND pg_has_role(o.oid, g.oid, 'MEMBER')) ORDER BY 1),
 		EXISTS (SELECT FROM pg_roles o WHERE o.rolname = $1 AND pg_has_role(r.oid, o.oid, 'MEMBER')),
+		EXISTS (SELECT FROM pg_roles o WHERE o.rolname = $1
+			AND pg_has_role(r.oid, o.oid, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)),
 		coalesce((SELECT o.rolcreaterole FROM pg_roles o WHERE o.rolname = $1), false)
 	FROM pg_roles r WHERE r.rolname = current_user`
 
 func (r *Report) account(ctx context.Context, conn *pgx.Conn, t connection.Target) error {
-	var super, bypass, createrole, replication, member, ownerMakes bool
+	var super, bypass, createrole, replication, member, acts, ownerMakes bool
 	var groups []string
-	if err := one(ctx, conn, accountSQL, []any{t.OwnerRole(), t.ViewsOwner()}, &super, &bypass, &createrole, &replication, &groups, &member, &ownerMakes); err != nil {
+	if err := one(ctx, conn, accountSQL, []any{t.OwnerRole(), t.ViewsOwner()}, &super, &bypass, &createrole, &replication, &groups, &member, &acts, &ownerMakes); err != nil {
 		return fmt.Errorf("reading the account's attributes: %w", err)
 	}
 	warn := func(format string, args ...any) { r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...)) }
@@ -130,12 +132,16 @@ func (r *Report) account(ctx context.Context, conn *pgx.Conn, t connection.Targe
 	if r.Server.Version < 160000 {
 		warn("%s has CREATEROLE through %s, which up to PostgreSQL 15 reaches the operating system (pg_execute_server_program)", t.Username, t.OwnerRole())
 	}
-	owner := sqltext.Identifier(t.OwnerRole())
+	owner, options := sqltext.Identifier(t.OwnerRole()), ""
+	if r.Server.Version >= 160000 {
+		options = " WITH INHERIT TRUE, SET TRUE"
+	}
+	join := fmt.Sprintf("GRANT %s TO %s%s;", owner, account, options)
 	switch {
 	case !ownerMakes:
-		r.lack("", false, fmt.Sprintf("CREATE ROLE %s NOLOGIN CREATEROLE; GRANT %s TO %s;", owner, owner, account), "there is no role %s with CREATEROLE", t.OwnerRole())
-	case !member:
-		r.lack("", false, fmt.Sprintf("GRANT %s TO %s;", owner, account), "%s is no member of %s", t.Username, t.OwnerRole())
+		r.lack("", false, fmt.Sprintf("CREATE ROLE %s NOLOGIN CREATEROLE; %s", owner, join), "there is no role %s with CREATEROLE", t.OwnerRole())
+	case !acts:
+		r.lack("", false, join, "%s may not act as %s", t.Username, t.OwnerRole())
 	}
 	return nil
 }
@@ -166,10 +172,29 @@ func (r *Report) database(ctx context.Context, d *dial.Dialer, t connection.Targ
 		}
 	}
 	if err == nil {
+		err = r.way(ctx, conn, t, name)
+	}
+	if err == nil {
 		err = r.tables(ctx, conn, t, name)
 	}
 	if err != nil {
 		return dial.Explain(err, t)
+	}
+	return nil
+}
+
+// way looks whether people can be let into a database that not everybody may enter.
+func (r *Report) way(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) error {
+	var grantor string
+	var able bool
+	err := one(ctx, conn, `SELECT coalesce(pg_get_userbyid(us.grantor), ''), coalesce(has_database_privilege(us.grantor, current_database(), 'CONNECT WITH GRANT OPTION'), true)
+		OR has_database_privilege('public', current_database(), 'CONNECT') FROM (SELECT `+grantorOID(t)+`) us(grantor)`, nil, &grantor, &able)
+	if err != nil {
+		return fmt.Errorf("reading who may enter: %w", err)
+	}
+	if !able {
+		r.lack(name, true, fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s WITH GRANT OPTION;", sqltext.Identifier(name), sqltext.Identifier(grantor)),
+			"%s may not pass on CONNECT", grantor)
 	}
 	return nil
 }
@@ -188,7 +213,10 @@ func (r *Report) owned(ctx context.Context, conn *pgx.Conn, t connection.Target,
 
 // broker looks whether the functions are those that this version needs.
 func (r *Report) broker(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) (bool, error) {
-	reinstall := "run the script that --print-script prints, in database " + sqltext.Identifier(name)
+	reinstall := "-- run by psql what this prints: portcullis connection print-script " + t.Name
+	if name != t.Database {
+		reinstall += " --databases " + name
+	}
 	var callable bool
 	err := one(ctx, conn, `SELECT coalesce(has_schema_privilege($1, 'USAGE') AND has_function_privilege(to_regprocedure($1 || '.about()'), 'EXECUTE')
 		AND has_function_privilege(to_regprocedure($1 || '.tables(jsonb)'), 'EXECUTE')

@@ -46,7 +46,7 @@ func Script(o ScriptOptions) (string, error) {
 		}
 	}
 	b.WriteString("RESET search_path;\n")
-	if t.Password == "" && t.AWS == nil { // last, since it reads what is pasted after it
+	if t.Password == "" && t.AWS == nil && !o.HasPassword { // last, since it reads what is pasted after it
 		fmt.Fprintf(&b, "\\echo 'The password of the system account, to be given to the service, too:'\n\\password %s\n", sqltext.Identifier(t.Username))
 	}
 	return b.String(), nil

@@ -73,6 +73,7 @@ type ScriptOptions struct {
 	Schemas                    map[string][]string // by database; no entry: all that are there
 	AcceptCreateRoleEscalation bool
 	Views                      bool // the account may make views of parts of tables
+	HasPassword                bool // the account has one that the service knows: the script leaves it
 }
 
 // Register makes the instance ready. Nothing is changed before every check
