@@ -57,7 +57,7 @@ func (s *Service) CLI(ctx context.Context, args ...string) (string, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("portcullis %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
+		return string(out), fmt.Errorf("portcullis %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 	}
 	return string(out), nil
 }

@@ -39,7 +39,7 @@ func TestAnAdministratorsDay(t *testing.T) {
 
 	// What others gave is told, with the statement against it.
 	w.run("GRANT SELECT ON sales.notes TO ben; GRANT USAGE ON SCHEMA sales TO ben")
-	w.cli("connection", "sync", "shop")
+	w.cli("connection", "sync", w.name)
 	found := w.cli("connection", "findings", "shop")
 	if !strings.Contains(found, "local/ben (ben) has SELECT on shop.sales.notes") || !strings.Contains(found, "a DBA runs: REVOKE") {
 		t.Errorf("findings: %s", found)
@@ -52,7 +52,7 @@ func TestAnAdministratorsDay(t *testing.T) {
 			w.run(sql)
 		}
 	}
-	w.cli("connection", "sync", "shop")
+	w.cli("connection", "sync", w.name)
 	w.cli("connection", "status", "shop", "--check")
 
 	w.cli("connection", "disable", "shop.shop.sales.orders")
@@ -65,7 +65,7 @@ func TestAnAdministratorsDay(t *testing.T) {
 
 	w.cli("connection", "map", "shop", "--user", "ana", "--none")
 	w.soonCan("ana", readOrders, false)
-	w.cli("connection", "sync", "shop") // who is who is written down at the end of a round
+	w.cli("connection", "sync", w.name) // who is who is written down at the end of a round
 	if out := w.cli("connection", "accounts", "shop"); !strings.Contains(out, "local/ana\t-") {
 		t.Errorf("accounts: %s", out)
 	}

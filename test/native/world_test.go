@@ -30,13 +30,21 @@ const (
 type world struct {
 	t       *testing.T
 	service *testenv.Service
+	store   *testenv.Postgres // where the service keeps what it knows
 	remote  *testenv.Postgres
+	name    string // of the connection
 	dba     string // file with the superuser's password
 }
 
 func newWorld(t *testing.T, people ...string) *world {
 	t.Helper()
-	w := &world{t: t, service: testenv.StartEngine(t, testenv.EngineOptions{}).Service, remote: testenv.StartPostgres(t, testenv.PostgresOptions{Name: "remote"})}
+	return newWorldOn(t, testenv.StartEngine(t, testenv.EngineOptions{}), testenv.StartServer(t, testenv.ServerOptions{}), "shop", people...)
+}
+
+// newWorldOn is another instance for an installation that runs.
+func newWorldOn(t *testing.T, engine *testenv.Engine, remote *testenv.Postgres, name string, people ...string) *world {
+	t.Helper()
+	w := &world{t: t, service: engine.Service, store: engine.Postgres, remote: remote, name: name}
 	if err := w.remote.CreateDatabase(t.Context(), "shop"); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +62,12 @@ func newWorld(t *testing.T, people ...string) *world {
 // run runs SQL at the instance as its superuser.
 func (w *world) run(sql string) {
 	w.t.Helper()
-	if err := w.remote.Exec(w.t.Context(), "shop", sql); err != nil {
+	w.runIn("shop", sql)
+}
+
+func (w *world) runIn(database, sql string) {
+	w.t.Helper()
+	if err := w.remote.Exec(w.t.Context(), database, sql); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -73,11 +86,25 @@ func (w *world) connect() *pgx.Conn {
 	return conn
 }
 
-// add registers the instance as "shop", people by their userid.
+// add registers the instance, people by their userid.
 func (w *world) add(flags ...string) string {
 	w.t.Helper()
-	return w.cli(append([]string{"connection", "add", "shop", "--host", w.remote.Host, "--port", fmt.Sprint(w.remote.Port), "--database", "shop", "--tls", "disable",
-		"--map-by", "userid", "--setup-user", w.remote.User, "--setup-password-file", w.dba}, flags...)...)
+	return w.cli(w.registration("add", flags...)...)
+}
+
+func (w *world) registration(action string, flags ...string) []string {
+	return append([]string{"connection", action, w.name, "--host", w.remote.Host, "--port", fmt.Sprint(w.remote.Port), "--database", "shop", "--tls", "disable",
+		"--map-by", "userid", "--setup-user", w.remote.User, "--setup-password-file", w.dba}, flags...)
+}
+
+// fails runs a command that is to be refused, and returns how.
+func (w *world) fails(args ...string) string {
+	w.t.Helper()
+	out, err := w.service.CLI(w.t.Context(), args...)
+	if exitCode(err) != 1 {
+		w.t.Fatalf("portcullis %s: exit code %d, %v: %s", strings.Join(args, " "), exitCode(err), err, out)
+	}
+	return err.Error()
 }
 
 func (w *world) cli(args ...string) string {
@@ -101,7 +128,7 @@ func (w *world) apply(state string) {
 
 func (w *world) status() (st service.ConnectionStatus) {
 	w.t.Helper()
-	if err := json.Unmarshal([]byte(w.cli("connection", "status", "shop", "-o", "json")), &st); err != nil {
+	if err := json.Unmarshal([]byte(w.cli("connection", "status", w.name, "-o", "json")), &st); err != nil {
 		w.t.Fatal(err)
 	}
 	return st
@@ -110,7 +137,12 @@ func (w *world) status() (st service.ConnectionStatus) {
 // can tells whether a person who logs in at the instance may run a statement.
 func (w *world) can(person, sql string) bool {
 	w.t.Helper()
-	conn, err := pgx.Connect(w.t.Context(), w.remote.DSNAs(person, peoplesPassword, "shop"))
+	return w.canIn("shop", person, sql)
+}
+
+func (w *world) canIn(database, person, sql string) bool {
+	w.t.Helper()
+	conn, err := pgx.Connect(w.t.Context(), w.remote.DSNAs(person, peoplesPassword, database))
 	if err == nil {
 		defer conn.Close(w.t.Context())
 		_, err = conn.Exec(w.t.Context(), sql)
@@ -149,11 +181,56 @@ func (w *world) inStep() {
 // psql runs a script as the DBA would.
 func (w *world) psql(script string) {
 	w.t.Helper()
-	cmd := w.remote.Command(w.t.Context(), "shop", "psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-q")
+	w.psqlIn("shop", script)
+}
+
+func (w *world) psqlIn(database, script string) {
+	w.t.Helper()
+	cmd := w.store.Command(w.t.Context(), database, "psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-q", "-d", w.remote.DSN(database)) // of another version, maybe
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		w.t.Fatalf("psql: %v: %s", err, out)
 	}
+}
+
+// list reads a column of the instance, or of the service's store.
+func list(t *testing.T, pg *testenv.Postgres, database, sql string, args ...any) []string {
+	t.Helper()
+	conn, err := pg.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	rows, err := conn.Query(t.Context(), sql, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return out
+}
+
+// ledger lists the roles that the service says it made.
+func (w *world) ledger() []string {
+	w.t.Helper()
+	return list(w.t, w.store, "portcullis", `SELECT l.name FROM portcullis.connection_ledger l JOIN portcullis.connections c ON c.id = l.connection WHERE c.name = $1 ORDER BY 1`, w.name)
+}
+
+func (w *world) roles() []string {
+	w.t.Helper()
+	return list(w.t, w.remote, "shop", `SELECT rolname FROM pg_roles WHERE NOT starts_with(rolname, 'pg_') ORDER BY 1`)
+}
+
+// given lists who may do what, and who is in which role.
+func (w *world) given() []string {
+	w.t.Helper()
+	return list(w.t, w.remote, "shop", `SELECT concat_ws(' ', o, a.grantor::regrole, a.grantee::regrole, a.privilege_type, a.is_grantable) FROM (
+			SELECT oid::regclass::text AS o, coalesce(relacl, acldefault('r', relowner)) AS acl FROM pg_class WHERE relkind = 'r' AND relnamespace IN ('sales'::regnamespace, 'public'::regnamespace)
+			UNION ALL SELECT nspname, coalesce(nspacl, acldefault('n', nspowner)) FROM pg_namespace WHERE NOT starts_with(nspname, 'pg_')
+			UNION ALL SELECT datname, coalesce(datacl, acldefault('d', datdba)) FROM pg_database) x, aclexplode(x.acl) a
+		UNION ALL SELECT concat_ws(' ', roleid::regrole, 'to', member::regrole, 'by', grantor::regrole) FROM pg_auth_members ORDER BY 1`)
 }
 
 // exitCode is how the command line ended.
