@@ -67,7 +67,8 @@ func (c *crawler) read(ctx context.Context, db connection.Database) ([]connectio
 	for i := range found {
 		schemas[i] = found[i].Schema
 	}
-	_, err = conn.Exec(ctx, "COMMIT", pgx.QueryExecModeExec)
+	// Rolled back: a commit would run what somebody's code had put off to it.
+	_, err = conn.Exec(ctx, "ROLLBACK", pgx.QueryExecModeExec)
 	return schemas, err
 }
 

@@ -115,6 +115,7 @@ func (d *Dialer) config(ctx context.Context, t connection.Target, database strin
 	cfg.TLSConfig, cfg.Fallbacks = tls, nil
 	cfg.KerberosSpn, cfg.KerberosSrvName = "", ""
 	cfg.RuntimeParams = d.session()
+	cfg.AfterConnect = settle
 	cfg.DialFunc, cfg.LookupFunc = dialFunc(t), d.lookup(t)
 	if t.AWS != nil {
 		cfg.RequireAuth = "password" // a token goes nowhere but to RDS, which asks for it plainly, over TLS
@@ -163,6 +164,8 @@ func (d *Dialer) session() map[string]string {
 }
 
 var fixedSettings = map[string]string{
+	"role":                                "none",
+	"local_preload_libraries":             "",
 	"search_path":                         "pg_catalog, pg_temp", // pg_temp last, or it comes first
 	"client_encoding":                     "UTF8",
 	"standard_conforming_strings":         "on",

@@ -46,4 +46,21 @@ func leavingBroker(t *testing.T, a *adverse) {
 		}
 		a.sql(away, "TRUNCATE public.trap")
 	}
+	// Asked for its version it changes nothing, and no commit runs what it put off either.
+	a.sql(away, `SET ROLE %[3]s; CREATE FUNCTION public.heard() RETURNS int LANGUAGE sql VOLATILE AS $$ SELECT pg_catalog.pg_notify('trap', current_user); SELECT 1 $$;
+		CREATE OR REPLACE FUNCTION portcullis_broker.about() RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+			PERFORM pg_catalog.pg_notify('trap', current_user); PREPARE left_over AS SELECT 1;
+			EXECUTE 'DECLARE late CURSOR WITH HOLD FOR SELECT public.heard()'; RETURN '{"version": %[1]d, "prefix": "%[2]s"}'; END $$; RESET ROLE; LISTEN trap`, broker.Version, a.target.Prefix, owner)
+	a.round(want)
+	a.sql(away, "NOTIFY trap, 'the end'")
+	for {
+		n, err := a.dba(away).WaitForNotification(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.Payload == "the end" {
+			break
+		}
+		t.Errorf("%s ran what the broker put off", n.Payload)
+	}
 }

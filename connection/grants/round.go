@@ -87,11 +87,16 @@ func (e *Engine) lookInto(ctx context.Context, s *sessions, v *view, d *database
 			ours = append(ours, r.oid)
 		}
 	}
-	return reading(ctx, conn, func() error { return d.read(ctx, conn, v.cat, ours, e.o.Target.Mode) })
+	err = reading(ctx, conn, func() error { return d.read(ctx, conn, v.cat, ours, e.o.Target.Mode) })
+	if d.broker != nil {
+		s.drop(d.name) // what others wrote has run in it
+	}
+	return err
 }
 
 // reading runs f in one snapshot, in which no setting of the session, of the
-// role or of what ran before counts.
+// role or of what ran before counts. It is rolled back: what others wrote may have
+// put something off to the commit, where it would run as the account.
 func reading(ctx context.Context, conn *pgx.Conn, f func() error) error {
 	if _, err := conn.PgConn().Exec(ctx, fmt.Sprintf("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; "+
 		"SET LOCAL statement_timeout = %d", longestPerRun.Milliseconds())).ReadAll(); err != nil {
@@ -100,7 +105,7 @@ func reading(ctx context.Context, conn *pgx.Conn, f func() error) error {
 	if err := f(); err != nil {
 		return err // the session is dropped
 	}
-	_, err := conn.Exec(ctx, "COMMIT")
+	_, err := conn.Exec(ctx, "ROLLBACK")
 	return err
 }
 
