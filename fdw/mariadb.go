@@ -23,6 +23,7 @@ func (mariadb) Options() OptionSet {
 			"use_remote_estimate": boolean,
 		},
 		Mapping: commonMapping(), Table: commonTable(), Column: commonColumn(),
+		Needed: []string{"host"},
 	}
 }
 

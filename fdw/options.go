@@ -10,6 +10,10 @@ import (
 // OptionSet lists the options of each catalog object.
 type OptionSet struct {
 	Server, Mapping, Table, Column map[string]check
+
+	// Needed are the server's options without which a source is not stated;
+	// servers made by hand may leave them to defaults.
+	Needed []string
 }
 
 // check says why a value of an option is not accepted, "" if it is.
@@ -144,9 +148,38 @@ func secretText(v string) string {
 // user mapping, 't' table, 'c' column. Only a server's options name the
 // driver; the others must be known to some dialect.
 func ValidateOptions(object byte, options map[string]string) error {
+	_, err := wrongOption(object, options)
+	return err
+}
+
+// CheckSource checks the options of a server, which leaves what is Needed to
+// no default, and names the one that is wrong.
+func CheckSource(options map[string]string) (option string, err error) {
+	if option, err = WrongServerOption(options); err != nil {
+		return option, err
+	}
+	d, err := ForServer(options)
+	if err != nil {
+		return "driver", err
+	}
+	for _, needed := range d.Options().Needed {
+		if options[needed] == "" {
+			return needed, &Error{State: stateMissingOption, Message: "option \"" + needed + "\" is needed for the driver \"" + printable(options["driver"]) + "\""}
+		}
+	}
+	return "", nil
+}
+
+// WrongServerOption checks the options of a server and names the one that is wrong.
+func WrongServerOption(options map[string]string) (option string, err error) {
+	return wrongOption('s', options)
+}
+
+// wrongOption names the option that the error is about, "" where it is several.
+func wrongOption(object byte, options map[string]string) (option string, err error) {
 	set, err := validOptions(object, options)
 	if err != nil {
-		return err
+		return "driver", err
 	}
 	names := make([]string, 0, len(options))
 	for n := range options {
@@ -156,13 +189,13 @@ func ValidateOptions(object byte, options map[string]string) error {
 	for _, n := range names {
 		ok, known := set[n]
 		if !known {
-			return unknownOption(n, set)
+			return n, unknownOption(n, set)
 		}
 		if why := ok(options[n]); why != "" {
-			return badOption(object, n, options[n], why)
+			return n, badOption(object, n, options[n], why)
 		}
 	}
-	return together(object, options)
+	return "", together(object, options)
 }
 
 func validOptions(object byte, options map[string]string) (map[string]check, error) {

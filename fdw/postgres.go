@@ -23,6 +23,7 @@ func (postgres) Options() OptionSet {
 			"use_remote_estimate": boolean,
 		},
 		Mapping: commonMapping(), Table: commonTable(), Column: commonColumn(),
+		Needed: []string{"host", "database"},
 	}
 }
 

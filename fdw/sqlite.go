@@ -17,10 +17,11 @@ func (sqlite) Name() string { return "sqlite" }
 func (sqlite) Options() OptionSet {
 	return OptionSet{
 		Server: map[string]check{
-			"driver": anyText, "database": plain, "busy_timeout": number(0, 600000),
+			"driver": anyText, "database": file, "busy_timeout": number(0, 600000),
 			"use_remote_estimate": boolean,
 		},
 		Mapping: commonMapping(), Table: commonTable(), Column: commonColumn(),
+		Needed: []string{"database"},
 	}
 }
 
@@ -51,6 +52,15 @@ func (d sqlite) Connection(server, _ map[string]string, env Env) (*Connection, e
 			{"SELECT sqlite_version() >= '3.23'", "1", "the SQLite library is older than 3.23"},
 		},
 	}, nil
+}
+
+// file is plain and does not climb out of the folder by itself; whether it
+// lies below the folder is seen where the folder is.
+func file(v string) string {
+	if !filepath.IsAbs(v) && !filepath.IsLocal(v) {
+		return "it leads out of the folder of file databases"
+	}
+	return plain(v)
 }
 
 // fileBelow resolves links and refuses files outside the folder.

@@ -106,9 +106,7 @@ func (b *binder) bindIsInGroups(c *Condition, negated bool) (*Predicate, error) 
 		if o.Kind != OperandString {
 			return nil, conditionError(o.At, "@isInGroups takes string constants")
 		}
-		if b.person.inGroup(o.Text) {
-			in = isTrue
-		}
+		in = or(in, named(o, b.person.inGroup(o.Text)))
 	}
 	return constant(in, negated), nil
 }
@@ -179,14 +177,32 @@ func (b *binder) bindIdentity(c *Condition, negated bool) (*Predicate, error) {
 	if c.Left.Kind == OperandIAM {
 		mine = b.person.IAMID
 	}
-	found := false
+	found := isFalse
 	for _, o := range c.List {
 		if o.Kind != OperandString || o.Type != "" && o.Type != "text" {
 			return nil, conditionError(o.At, "@%s is compared with string constants and columns only", c.Left.Kind)
 		}
-		found = found || o.Text == mine
+		found = or(found, named(o, o.Text == mine))
 	}
-	return constant(truthOf(found), negated != (c.Op == OpNe)), nil
+	return constant(found, negated != (c.Op == OpNe)), nil
+}
+
+// named is unknown where a constant names a group or person that does not exist.
+func named(o *Operand, is bool) truth {
+	if o.missing && !is {
+		return unknown
+	}
+	return truthOf(is)
+}
+
+func or(a, b truth) truth {
+	switch {
+	case a == isTrue || b == isTrue:
+		return isTrue
+	case a == unknown || b == unknown:
+		return unknown
+	}
+	return isFalse
 }
 
 func (b *binder) bindAttributeValues(c *Condition, name string, t typeInfo, negated bool) (*Predicate, error) {

@@ -51,6 +51,8 @@ type Operand struct {
 	Text string      `json:"text,omitempty"`
 	Type string      `json:"type,omitempty"` // string with a cast: date '2020-01-01'
 	At   int         `json:"at,omitempty"`
+
+	missing bool // the group or person of that name does not exist
 }
 
 func (o *Operand) isColumn() bool {

@@ -15,6 +15,8 @@ type Who struct {
 	Any       []*Who          `json:"any,omitempty"`
 	All       []*Who          `json:"all,omitempty"`
 	Not       *Who            `json:"not,omitempty"`
+
+	missing bool // the group or person does not exist
 }
 
 // AttributeValue names a value of an attribute.
@@ -62,7 +64,7 @@ func (w *Who) validate(depth int) error {
 
 // Matches reports whether the condition holds for the person: true, false,
 // or unknown (reported as false) where it reads an attribute that the person
-// does not have, negated or not.
+// does not have, or a group or person that does not exist, negated or not.
 func (w *Who) Matches(p *Person) (bool, error) {
 	if err := w.Validate(); err != nil {
 		return false, err
@@ -72,6 +74,8 @@ func (w *Who) Matches(p *Person) (bool, error) {
 
 func (w *Who) eval(p *Person) truth {
 	switch {
+	case w.missing:
+		return unknown
 	case w.Everyone:
 		return isTrue
 	case w.Group != "":

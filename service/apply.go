@@ -58,7 +58,9 @@ func (w *wanted[T]) upsert(ctx context.Context, c *change, r *ApplyReply) error 
 		if err != nil {
 			return err
 		}
+		c.place = at
 		action, err := w.kind.save(ctx, c, v)
+		c.place = ""
 		if err != nil {
 			return withPrefix(at, err)
 		}
@@ -147,6 +149,9 @@ func (s *Store) Apply(ctx context.Context, actor string, state State, dryRun boo
 			if err := sections[i].prune(ctx, c, &reply); err != nil {
 				return err
 			}
+		}
+		if err := c.settle(ctx); err != nil {
+			return err
 		}
 		if dryRun || len(reply.Differences) == 0 {
 			return errDryRun

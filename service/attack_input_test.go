@@ -51,9 +51,9 @@ func samples() []sample {
 	return []sample{
 		{"groups", "POST", "/v1/groups", reflect.TypeFor[Group](), `{"name":"g","description":"d"}`, nil},
 		{"people", "POST", "/v1/people", reflect.TypeFor[Person](), `{"iamid":"local","userid":"p","name":"n","email":"e","status":"active","groups":["safety"],"attributes":{"a":["v"]},"permissions":["AUDIT"],"impersonate":` + who + `}`, nil},
-		{"sources", "POST", "/v1/sources", reflect.TypeFor[Source](), `{"name":"s","driver":"D","host":"h","database":"d","options":{"o":"v"},"username":"u","password":"p","limits_for":[{"group":"safety","rows":1},{"iamid":"local","userid":"ana","rows":1}]}`,
+		{"sources", "POST", "/v1/sources", reflect.TypeFor[Source](), `{"name":"s","driver":"PostgreSQL Unicode","host":"h","database":"d","options":{"application_name":"v"},"username":"u","password":"p","limits_for":[{"group":"safety","rows":1},{"iamid":"local","userid":"ana","rows":1}]}`,
 			[]string{"password", "password_file", "registered_by"}},
-		{"data_sources", "POST", "/v1/data_sources", reflect.TypeFor[DataSource](), `{"name":"t","source":"src","remote_schema":"s","remote_table":"t","local_name":"l","tags":["A.B"],"columns":[{"name":"c","type":"text","tags":["C"]}],"latency_tolerance":"1m0s","contact":"c","owner":"o"}`,
+		{"data_sources", "POST", "/v1/data_sources", reflect.TypeFor[DataSource](), `{"name":"t","source":"src","remote_schema":"s","remote_table":"t","local_name":"l","tags":["A.B"],"columns":[{"name":"c","type":"text","tags":["C"]}],"latency_tolerance":"1m0s","contact":"c","owner":"ana"}`,
 			[]string{"id", "registered_by", "sync_error"}},
 		{"policies", "POST", "/v1/policies", reflect.TypeFor[Policy](), `{"name":"m","kind":"mask","description":"d","on":{"tags":["A"]},"columns":{"names":["c"],"tags":["T"]},"mask":{"kind":"constant","constant":"x"},"except":{"group":"safety"}}`, []string{"id", "who", "access", "filter"}},
 		{"policies", "POST", "/v1/policies", reflect.TypeFor[Policy](), `{"name":"f","kind":"filter","description":"d","on":{"data_sources":["orders"]},"filter":"region = 'x'"}`, []string{"id", "who", "access"}},

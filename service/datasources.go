@@ -5,8 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +28,8 @@ func dataSourceKind() *kind[DataSource] {
 		list:      listDataSources,
 		put:       putDataSource,
 		settle:    settleDataSource,
+		verify:    verifyDataSource,
+		gone:      func(d *DataSource) removed { return removed{dataSource: d.Name} },
 		remove: func(ctx context.Context, c *change, d *DataSource) error {
 			if err := c.mayChange(d.Name, d.RegisteredBy); err != nil {
 				return err
@@ -100,10 +102,8 @@ func normalizeTags(field string, tags []string) ([]string, error) {
 		if err := checkName(at, t, 256); err != nil {
 			return nil, err
 		}
-		for _, p := range strings.Split(t, ".") {
-			if strings.TrimSpace(p) == "" {
-				return nil, invalid(at, "tag %q has an empty part: write Parent.Child", t)
-			}
+		if err := policy.CheckTag(t); err != nil {
+			return nil, invalid(at, "%v", err)
 		}
 	}
 	return sortedSet(tags), nil
@@ -173,6 +173,9 @@ func putDataSource(ctx context.Context, c *change, d, old *DataSource) error {
 	if err := mayPutDataSource(c, d, old); err != nil {
 		return err
 	}
+	if err := checkStatedColumns(d, old); err != nil {
+		return err
+	}
 	if d.ID == "" {
 		d.ID = uuid.NewString()
 	}
@@ -219,6 +222,38 @@ func putDataSource(ctx context.Context, c *change, d, old *DataSource) error {
 		}
 	}
 	return putColumns(ctx, c, d)
+}
+
+// verifyDataSource refuses an owner who does not exist.
+func verifyDataSource(ctx context.Context, c *change, d *DataSource) error {
+	if d.Owner == "" {
+		return nil
+	}
+	if _, known := c.owners[d.Owner]; known {
+		return nil
+	}
+	if err := checkReferences(ctx, c, []policy.Reference{{Field: "owner", UserID: d.Owner}}); err != nil {
+		return err
+	}
+	if c.owners == nil {
+		c.owners = map[string]struct{}{}
+	}
+	c.owners[d.Owner] = struct{}{}
+	return nil
+}
+
+// checkStatedColumns refuses tags of a column that the source, as it was last
+// seen, does not have.
+func checkStatedColumns(d, old *DataSource) error {
+	if old == nil || !old.Synced || old.Source != d.Source || old.RemoteSchema != d.RemoteSchema || old.RemoteTable != d.RemoteTable {
+		return nil
+	}
+	for i, stated := range d.Columns {
+		if !slices.ContainsFunc(old.Columns, func(c Column) bool { return c.Name == stated.Name && c.Type != "" }) {
+			return invalid(indexed("columns", i)+".name", "data source %q has no column %q", d.Name, stated.Name)
+		}
+	}
+	return nil
 }
 
 // mayPutDataSource lets a node's key register tables that its administrator made.

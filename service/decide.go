@@ -81,7 +81,7 @@ func accountPerson(ctx context.Context, q querier, node, role string, oid uint32
 	if err != nil {
 		return nil, err
 	}
-	return onePerson(rows)
+	return onePerson(ctx, q, rows)
 }
 
 func findSubject(ctx context.Context, q querier, iamid, userid string) (*policy.Person, error) {
@@ -89,10 +89,10 @@ func findSubject(ctx context.Context, q querier, iamid, userid string) (*policy.
 	if err != nil {
 		return nil, err
 	}
-	return onePerson(rows)
+	return onePerson(ctx, q, rows)
 }
 
-func onePerson(rows pgx.Rows) (*policy.Person, error) {
+func onePerson(ctx context.Context, q querier, rows pgx.Rows) (*policy.Person, error) {
 	p, err := pgx.CollectExactlyOneRow(rows, scanPerson)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
@@ -100,7 +100,7 @@ func onePerson(rows pgx.Rows) (*policy.Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.subject(), nil
+	return p.subject(), closeDangling(ctx, q, p.Impersonate.References("impersonate"))
 }
 
 // Explanation says how a decision comes about.

@@ -208,8 +208,10 @@ func (e *Engine) syncTable(ctx context.Context, conn *pgx.Conn, s Source, d Data
 				return err
 			}
 		}
-		columns, err = importedColumns(ctx, tx, have.oid)
-		return err
+		if columns, err = importedColumns(ctx, tx, have.oid); err != nil || !first {
+			return err
+		}
+		return checkTaggedColumns(d, columns)
 	})
 	if err != nil {
 		return err
@@ -218,6 +220,18 @@ func (e *Engine) syncTable(ctx context.Context, conn *pgx.Conn, s Source, d Data
 		return err
 	}
 	e.log.Info("a foreign table is in step", "data_source", d.Name, "table", d.LocalName, "columns", len(columns))
+	return nil
+}
+
+// checkTaggedColumns refuses a table whose column was tagged under a name that
+// it does not have: a mask by that tag would leave the meant column open.
+// Columns that go later take their tags with them, and what comes is masked.
+func checkTaggedColumns(d DataSource, columns []Column) error {
+	for _, stated := range d.Columns {
+		if len(stated.Tags) > 0 && !slices.ContainsFunc(columns, func(c Column) bool { return c.Name == stated.Name }) {
+			return fmt.Errorf("column %q, which is stated with tags, is not at the source", stated.Name)
+		}
+	}
 	return nil
 }
 

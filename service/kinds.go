@@ -23,6 +23,12 @@ type kind[T any] struct {
 	put         func(ctx context.Context, c *change, v *T, old *T) error
 	remove      func(ctx context.Context, c *change, v *T) error
 
+	// verify, where there is one, looks at an entry when all of the change is made.
+	verify func(ctx context.Context, c *change, v *T) error
+
+	// gone, where there is one, is what nothing may name once v is deleted.
+	gone func(v *T) removed
+
 	// settle, where there is one, forgets a stated secret that is in force already.
 	settle func(ctx context.Context, c *change, v *T) error
 }
@@ -47,6 +53,10 @@ func (k *kind[T]) save(ctx context.Context, c *change, v *T) (action string, err
 }
 
 func (k *kind[T]) saveOver(ctx context.Context, c *change, v, old *T) (action string, err error) {
+	if k.verify != nil {
+		stated := *v
+		c.afterwards(func(ctx context.Context) error { return k.verify(ctx, c, &stated) })
+	}
 	action = "create"
 	var before any
 	if old != nil {
@@ -107,6 +117,11 @@ func (k *kind[T]) delete(ctx context.Context, c *change, key []string) error {
 	}
 	if err := k.remove(ctx, c, old); err != nil {
 		return constraint(k.keyFields[0], err)
+	}
+	if k.gone != nil {
+		g := k.gone(old)
+		g.kind, g.key = k.name, k.keyText(old)
+		c.gone = append(c.gone, g)
 	}
 	return c.record(ctx, "delete", k.name, k.keyText(old), k.public(*old), nil)
 }

@@ -143,6 +143,20 @@ func putLimits(ctx context.Context, c *change, s *Source) error {
 	return nil
 }
 
+// checkNoLimits refuses to delete a group whose limits would go with it.
+func checkNoLimits(ctx context.Context, q querier, g *Group) error {
+	var sources []string
+	if err := q.QueryRow(ctx, "SELECT coalesce(array_agg(source ORDER BY source), '{}') FROM portcullis.limits WHERE group_name = $1", g.Name).Scan(&sources); err != nil {
+		return err
+	}
+	if len(sources) == 0 {
+		return nil
+	}
+	e := conflict("groups", "source %q (limits_for) names it", sources[0])
+	e.Hint = "Take its limits away first, or in the same state file: its people would be free of them."
+	return e
+}
+
 // readLimits adds their limits to sources; key as in listSources.
 func readLimits(ctx context.Context, q querier, key []string, sources []Source) error {
 	rows, err := q.Query(ctx, `SELECT l.source, coalesce(l.group_name, ''), coalesce(p.iamid, ''), coalesce(p.userid, ''), l.statements, l.rows, l.bytes, l.seconds

@@ -2,6 +2,7 @@ package service
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,12 +15,14 @@ people: [{userid: eve, groups: [sales]}, {userid: max, iamid: okta}]
 sources:
   - name: shop
     driver: PostgreSQL Unicode
+    host: 127.0.0.1
+    database: shop
     limits: {statements: 4, rows: 1000, seconds: 60}
     limits_for:
       - {userid: max, iamid: okta, rows: 0, bytes: 5}
       - {group: sales, rows: 100}
       - {group: hr, rows: 1}
-  - {name: free, driver: SQLite3}
+  - {name: free, driver: SQLite3, database: free.db}
 data_sources:
   - {name: orders, source: shop, remote_table: orders, columns: [{name: id, type: integer}]}
   - {name: notes, source: free, remote_table: notes, columns: [{name: id, type: integer}]}
@@ -53,11 +56,17 @@ func TestLimitsReachDecisions(t *testing.T) {
 			t.Errorf("%s on %s: %+v, want %+v", test.userid, test.dataSource, got, test.want)
 		}
 	}
+	if status, raw := f.call("DELETE", "/v1/groups/sales", f.admin, ""); status != http.StatusConflict || !contains(raw, `source \"shop\" (limits_for) names it`) {
+		t.Errorf("a group whose limits would go with it: %d %s", status, raw)
+	}
+	var s Source
+	f.must("GET", "/v1/sources/shop", nil, &s)
+	s.LimitsFor = slices.DeleteFunc(s.LimitsFor, func(l LimitsFor) bool { return l.Group == "sales" })
+	f.must("PUT", "/v1/sources/shop", s, nil)
 	f.must("DELETE", "/v1/groups/sales", nil, nil)
 	if got := limits("local", "eve", "orders"); got.Rows != 1000 {
 		t.Errorf("without the group: %+v", got)
 	}
-	var s Source
 	f.must("GET", "/v1/sources/shop", nil, &s)
 	if len(s.LimitsFor) != 2 || s.LimitsFor[0].Group != "hr" || *s.LimitsFor[1].Rows != 0 || *s.Limits.Statements != 4 || s.Limits.Bytes != nil {
 		t.Errorf("%+v %+v", s.Limits, s.LimitsFor)
@@ -95,7 +104,7 @@ func TestBadLimitsAreRefused(t *testing.T) {
 		{`"limits_for": [{"group": "none", "rows": 1}]`, http.StatusConflict, "limits_for[0].group"},
 		{`"limits_for": [{"group": "sales", "rows": 1}, {"group": "sales", "rows": 2}]`, http.StatusUnprocessableEntity, "limits_for[1]"},
 	} {
-		status, raw := f.call("POST", "/v1/sources", f.admin, `{"name": "shop", "driver": "SQLite3", `+test.body+`}`)
+		status, raw := f.call("POST", "/v1/sources", f.admin, `{"name": "shop", "driver": "SQLite3", "database": "shop.db", `+test.body+`}`)
 		if status != test.status || !contains(raw, `"field":"`+test.field+`"`) {
 			t.Errorf("%s: %d %s, want %d naming %s", test.body, status, raw, test.status, test.field)
 		}

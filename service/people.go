@@ -28,9 +28,13 @@ func groupKind() *kind[Group] {
 			return err
 		},
 		remove: func(ctx context.Context, c *change, g *Group) error {
+			if err := checkNoLimits(ctx, c, g); err != nil {
+				return err
+			}
 			_, err := c.Exec(ctx, "DELETE FROM portcullis.groups WHERE name = $1", g.Name)
 			return err
 		},
+		gone: func(g *Group) removed { return removed{group: g.Name} },
 	}
 }
 
@@ -53,7 +57,9 @@ func personKind() *kind[Person] {
 		public:    func(p Person) Person { return p },
 		list:      listPeople,
 		put:       putPerson,
+		verify:    verifyPerson,
 		remove:    removePerson,
+		gone:      func(p *Person) removed { return removed{person: policy.PersonID{IAMID: p.IAMID, UserID: p.UserID}} },
 	}
 }
 
@@ -172,6 +178,9 @@ func putPerson(ctx context.Context, c *change, p, _ *Person) error {
 	if err != nil {
 		return err
 	}
+	if err := checkGroups(ctx, c, p); err != nil {
+		return err
+	}
 	for _, table := range []string{"group_members", "attributes", "permissions"} {
 		if _, err := c.Exec(ctx, "DELETE FROM portcullis."+table+" WHERE person_id = $1", id); err != nil {
 			return err
@@ -186,6 +195,33 @@ func putPerson(ctx context.Context, c *change, p, _ *Person) error {
 	for name, values := range p.Attributes {
 		if _, err := c.Exec(ctx, "INSERT INTO portcullis.attributes (person_id, name, value) SELECT $1, $2, unnest($3::text[])", id, name, values); err != nil {
 			return constraint("attributes."+name, err)
+		}
+	}
+	return nil
+}
+
+// checkGroups refuses to put a person into a group that does not exist.
+func checkGroups(ctx context.Context, q querier, p *Person) error {
+	refs := make([]policy.Reference, 0, len(p.Groups))
+	for _, g := range p.Groups {
+		refs = append(refs, policy.Reference{Field: "groups", Group: g})
+	}
+	return checkReferences(ctx, q, refs)
+}
+
+// verifyPerson refuses a group that the same change deletes, and whom nobody can act as.
+func verifyPerson(ctx context.Context, c *change, p *Person) error {
+	if err := c.checkGroupsKept(p); err != nil {
+		return err
+	}
+	return checkReferences(ctx, c, p.Impersonate.References("impersonate"))
+}
+
+// checkGroupsKept spares a query for each person: that their groups existed was checked.
+func (c *change) checkGroupsKept(p *Person) error {
+	for _, g := range c.gone {
+		if g.group != "" && slices.Contains(p.Groups, g.group) {
+			return invalid("groups", "there is no group %q", g.group)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -21,8 +22,9 @@ func policyKind() *kind[Policy] {
 			p.ID, p.Version = "", 0
 			return p
 		},
-		list: listPolicies,
-		put:  putPolicy,
+		list:   listPolicies,
+		put:    putPolicy,
+		verify: verifyPolicy,
 		remove: func(ctx context.Context, c *change, p *Policy) error {
 			_, err := c.Exec(ctx, "DELETE FROM portcullis.policies WHERE name = $1", p.Name)
 			return err
@@ -35,6 +37,9 @@ func normalizePolicy(p *Policy) error {
 		return err
 	}
 	p.ID, p.Version = "", 0
+	if err := checkTags("on.tags", p.On.Tags); err != nil {
+		return err
+	}
 	if !p.On.All && len(p.On.DataSources) == 0 && len(p.On.Tags) == 0 {
 		return invalid("on", "choose data sources: set all, data_sources or tags")
 	}
@@ -74,6 +79,9 @@ func normalizeMaskPolicy(p *Policy) error {
 	if p.Columns == nil || len(p.Columns.Names) == 0 && len(p.Columns.Tags) == 0 {
 		return invalid("columns", "choose columns by names or tags")
 	}
+	if err := checkTags("columns.tags", p.Columns.Tags); err != nil {
+		return err
+	}
 	if p.Mask == nil {
 		return invalid("mask", "a mask policy needs a mask")
 	}
@@ -87,6 +95,15 @@ func normalizeMaskPolicy(p *Policy) error {
 		return err
 	}
 	return unused(map[string]bool{"who": p.Who != nil, "access": p.Access != "", "filter": p.Filter != ""}, p.Kind)
+}
+
+func checkTags(field string, tags []string) error {
+	for i, t := range tags {
+		if err := policy.CheckTag(t); err != nil {
+			return invalid(indexed(field, i), "%v", err)
+		}
+	}
+	return nil
 }
 
 // checkMaskKind checks the mask by itself, on a type that suits its kind.
@@ -218,33 +235,65 @@ func checkAgainstData(ctx context.Context, c *change, p *Policy) error {
 	for _, ds := range all {
 		byName[ds.Name] = ds
 	}
-	for i, name := range p.On.DataSources {
-		ds := byName[name]
-		if ds == nil {
-			// A table of a connection may be named before it is seen.
-			known, err := connectionOf(ctx, c, name)
-			if err != nil {
+	for _, name := range p.On.DataSources {
+		if ds := byName[name]; ds != nil {
+			if err := checkOnDataSource(p, ds); err != nil {
 				return err
 			}
-			if known == "" {
-				return invalid(indexed("on.data_sources", i), "there is no data source %q", name)
-			}
+		}
+	}
+	return checkNamedColumns(p, byName)
+}
+
+// verifyPolicy refuses names that mean nothing.
+func verifyPolicy(ctx context.Context, c *change, p *Policy) error {
+	for i, name := range p.On.DataSources {
+		var known bool
+		if err := c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM portcullis.data_sources WHERE name = $1)", name).Scan(&known); err != nil {
+			return err
+		}
+		if known {
 			continue
 		}
-		if err := checkOnDataSource(p, ds); err != nil {
+		// A table of a connection may be named before it is seen.
+		connection, err := connectionOf(ctx, c, name)
+		if err != nil {
 			return err
+		}
+		if connection == "" {
+			return invalid(indexed("on.data_sources", i), "there is no data source %q", name)
+		}
+	}
+	m := p.model(0)
+	return checkReferences(ctx, c, m.References())
+}
+
+// checkNamedColumns refuses a column that none of the data sources has, where
+// the policy names them all and all are known.
+func checkNamedColumns(p *Policy, byName map[string]*policy.DataSource) error {
+	if p.Columns == nil || p.On.All || len(p.On.Tags) > 0 {
+		return nil
+	}
+	for _, name := range p.On.DataSources {
+		if ds := byName[name]; ds == nil || !isLearned(ds) {
+			return nil
+		}
+	}
+	for i, column := range p.Columns.Names {
+		if !slices.ContainsFunc(p.On.DataSources, func(name string) bool { return columnNamed(byName[name], column) != nil }) {
+			return invalid(indexed("columns.names", i), "no data source that the policy names has a column %q", column)
 		}
 	}
 	return nil
 }
 
+// isLearned tells that the columns of a data source are known.
+func isLearned(ds *policy.DataSource) bool {
+	return len(ds.Columns) > 0 && !slices.ContainsFunc(ds.Columns, func(c policy.TaggedColumn) bool { return c.Type == "" })
+}
+
 func checkOnDataSource(p *Policy, ds *policy.DataSource) error {
-	for _, c := range ds.Columns {
-		if c.Type == "" {
-			return nil // not learned yet
-		}
-	}
-	if len(ds.Columns) == 0 {
+	if !isLearned(ds) {
 		return nil
 	}
 	switch p.Kind {
@@ -263,13 +312,9 @@ func checkOnDataSource(p *Policy, ds *policy.DataSource) error {
 }
 
 func checkMaskOn(p *Policy, ds *policy.DataSource) error {
-	for i, name := range p.Columns.Names {
-		at := indexed("columns.names", i)
+	for _, name := range p.Columns.Names {
 		col := columnNamed(ds, name)
 		if col == nil {
-			if len(p.On.DataSources) == 1 && !p.On.All && len(p.On.Tags) == 0 {
-				return invalid(at, "data source %q has no column %q", ds.Name, name)
-			}
 			continue
 		}
 		if err := p.Mask.Suits(col.Type); err != nil {

@@ -153,22 +153,29 @@ func loadPolicies(ctx context.Context, q querier) ([]policy.Policy, error) {
 		return nil, err
 	}
 	out := make([]policy.Policy, 0, len(list))
-	for i, p := range list {
-		m := policy.Policy{
-			ID: p.ID, Version: p.Version, Name: p.Name, Kind: p.Kind, Order: int64(i), On: p.On,
-			Who: p.Who, Access: p.Access, Except: p.Except, Final: p.Final,
-		}
-		if p.Columns != nil {
-			m.Columns = *p.Columns
-		}
-		if p.Mask != nil {
-			m.Mask = *p.Mask
-		}
-		if p.Kind == policy.KindFilter {
-			// An unreadable condition stays nil, which denies where it applies.
-			m.Filter, _ = parse.Condition(p.Filter)
-		}
-		out = append(out, m)
+	var refs []policy.Reference
+	for i := range list {
+		out = append(out, list[i].model(int64(i)))
+		refs = append(refs, out[i].References()...)
 	}
-	return out, nil
+	return out, closeDangling(ctx, q, refs)
+}
+
+// model makes the policy model's policy.
+func (p *Policy) model(order int64) policy.Policy {
+	m := policy.Policy{
+		ID: p.ID, Version: p.Version, Name: p.Name, Kind: p.Kind, Order: order, On: p.On,
+		Who: p.Who, Access: p.Access, Except: p.Except, Final: p.Final,
+	}
+	if p.Columns != nil {
+		m.Columns = *p.Columns
+	}
+	if p.Mask != nil {
+		m.Mask = *p.Mask
+	}
+	if p.Kind == policy.KindFilter {
+		// An unreadable condition stays nil, which denies where it applies.
+		m.Filter, _ = parse.Condition(p.Filter)
+	}
+	return m
 }

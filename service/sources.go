@@ -3,10 +3,12 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"portcullis.dev/portcullis/fdw"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -58,11 +60,51 @@ func normalizeSource(s *Source) error {
 	if len(s.Options) == 0 {
 		s.Options = nil
 	}
+	if err := checkServer(s); err != nil {
+		return err
+	}
 	if s.Unmanaged && (s.Username != "" || s.Password != nil) {
 		return invalid("username", "does not belong to an unmanaged source: its credential is in the user mapping that its administrator made")
 	}
 	s.HasPassword, s.RegisteredBy = false, ""
 	return normalizeLimits(s)
+}
+
+// checkServer checks the options of the foreign server by the rules of the
+// node's library, which would refuse them later and elsewhere.
+func checkServer(s *Source) error {
+	check := fdw.CheckSource
+	if s.Unmanaged { // its administrator's server may leave things to defaults
+		check = fdw.WrongServerOption
+	}
+	option, err := check(serverOptions(*s))
+	if err != nil {
+		return optionError(option, err)
+	}
+	for field, value := range map[string]*string{"username": &s.Username, "password": s.Password} {
+		if value == nil {
+			continue
+		}
+		if err := fdw.ValidateOptions('m', map[string]string{field: *value}); err != nil {
+			return optionError(field, err)
+		}
+	}
+	return nil
+}
+
+// optionError names the field of a source that an option of its server comes from.
+func optionError(option string, err error) error {
+	field := "options." + option
+	switch option {
+	case "driver", "host", "port", "database", "username", "password":
+		field = option
+	}
+	e := invalid(field, "%v", err)
+	var fe *fdw.Error
+	if errors.As(err, &fe) {
+		e.Message, e.Hint = fe.Message, fe.Hint
+	}
+	return e
 }
 
 func listSources(ctx context.Context, q querier, key []string) ([]Source, error) {

@@ -3,8 +3,10 @@ package service
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"portcullis.dev/portcullis/policy"
 )
@@ -121,6 +123,12 @@ func TestStateFilesThatAreWrong(t *testing.T) {
 		{"unknown field", "people:\n  - userid: a\n    colour: red\n", `state.yaml:3:5: people[0].colour`},
 		{"wrong type", "people:\n  - userid: a\n    groups: x\n", "state.yaml:3:13: people[0].groups"},
 		{"wrong number", "sources:\n  - {name: a, driver: d, port: many}\n", "state.yaml:2:"},
+		{"no time", "subscriptions:\n  - {data_source: yesterday, userid: b, expires: yesterday}\n", `state.yaml:2:50: subscriptions[0].expires: "yesterday" is no time`},
+		{"infinite time", "subscriptions:\n  - {data_source: a, userid: b, expires: infinity}\n", "subscriptions[0].expires"},
+		{"time now", "subscriptions:\n  - {data_source: a, userid: b, expires: now}\n", "subscriptions[0].expires"},
+		{"empty time", "subscriptions:\n  - {data_source: a, userid: b}\n  - {data_source: a, userid: c, expires: \"\"}\n", "state.yaml:3:42: subscriptions[1].expires"},
+		{"thirteenth month", "subscriptions:\n  - {data_source: a, userid: b, expires: 2030-13-01}\n", "subscriptions[0].expires"},
+		{"time without zone", "subscriptions:\n  - {data_source: a, userid: b, expires: 2030-01-01 00:00:00}\n", "subscriptions[0].expires"},
 		{"twice", "groups: []\ngroups: []\n", "state.yaml:2:1"},
 		{"two documents", "groups: []\n---\ngroups: []\n", "more than one"},
 		{"empty", "", "empty"},
@@ -139,6 +147,54 @@ func TestStateFilesThatAreWrong(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.says)
 			}
 		})
+	}
+}
+
+func TestTimesOfStateFiles(t *testing.T) {
+	for text, want := range map[string]string{
+		"2030-01-31": "2030-01-31T00:00:00Z", "2030-01-31T12:00:00Z": "2030-01-31T12:00:00Z", "'2030-01-31T12:00:00.5+02:00'": "2030-01-31T10:00:00.5Z", "null": "",
+	} {
+		f, err := ParseState("state.yaml", []byte("subscriptions:\n  - {data_source: a, userid: b, expires: "+text+"} # kept\n"))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := ""
+		if e := (*f.State.Subscriptions)[0].Expires; e != nil {
+			got = e.UTC().Format(time.RFC3339Nano)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// timeFinder knows times by their name.
+func TestTimesOfAStateAreCalledExpires(t *testing.T) {
+	var walk func(at reflect.Type)
+	seen := 0
+	walk = func(at reflect.Type) {
+		for at.Kind() == reflect.Pointer || at.Kind() == reflect.Slice {
+			at = at.Elem()
+		}
+		if at.Kind() != reflect.Struct {
+			return
+		}
+		for i := range at.NumField() {
+			f := at.Field(i)
+			if f.Type == reflect.TypeFor[*time.Time]() || f.Type == reflect.TypeFor[time.Time]() {
+				seen++
+				if name := tagName(f); name != "expires" && name != "last_read" {
+					t.Errorf("%s.%s is a time", at, name)
+				}
+			} else if at.PkgPath() != "time" && f.Type != reflect.TypeFor[*policy.Who]() {
+				walk(f.Type)
+			}
+		}
+	}
+	walk(reflect.TypeFor[State]())
+	if seen == 0 {
+		t.Error("no time was found")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -44,7 +45,7 @@ func ParseState(name string, raw []byte) (*StateFile, error) {
 		return nil, f.yamlError(err)
 	}
 	f.file = file
-	dec := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
+	dec := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict(), yaml.CustomUnmarshaler(readTime))
 	if err := dec.Decode(&f.State); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("%s: the state is empty", name)
@@ -58,9 +59,56 @@ func ParseState(name string, raw []byte) (*StateFile, error) {
 	return f, nil
 }
 
+// readTime reads a time strictly: the decoder takes what it cannot read for
+// the year 1, at which everything has expired.
+func readTime(t *time.Time, raw []byte) error {
+	var text string
+	if err := yaml.Unmarshal(raw, &text); err != nil {
+		return err
+	}
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if read, err := time.Parse(layout, text); err == nil {
+			*t = read
+			return nil
+		}
+	}
+	return &timeError{text}
+}
+
+// timeError is a text that is no time; the decoder does not tell where it stands.
+type timeError struct{ text string }
+
+func (e *timeError) Error() string {
+	return fmt.Sprintf("%q is no time: write it as 2030-01-31T12:00:00Z, or 2030-01-31 for its beginning in UTC", e.text)
+}
+
+// timeFinder finds the first field of a time that holds the text.
+type timeFinder struct {
+	text string
+	node ast.Node
+}
+
+func (f *timeFinder) Visit(n ast.Node) ast.Visitor {
+	if _, scalar := n.(ast.ScalarNode); scalar && f.node == nil && strings.HasSuffix(n.GetPath(), ".expires") && n.GetToken().Value == f.text {
+		f.node = n
+	}
+	return f
+}
+
 // yamlError says where, in one line.
 func (f *StateFile) yamlError(err error) error {
 	var e yaml.Error
+	var te *timeError
+	if errors.As(err, &te) && f.file != nil {
+		finder := &timeFinder{text: te.text}
+		for _, doc := range f.file.Docs {
+			ast.Walk(finder, doc.Body)
+		}
+		if n := finder.node; n != nil {
+			pos := n.GetToken().Position
+			return fmt.Errorf("%s:%d:%d: %s: %w", f.name, pos.Line, pos.Column, strings.TrimPrefix(n.GetPath(), "$."), te)
+		}
+	}
 	if !errors.As(err, &e) {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}

@@ -115,6 +115,11 @@ type change struct {
 	actor   string
 	node    string // whose key asks for the change, "": no node's
 	version int64
+
+	place  string                        // in the state that is applied: people[3]
+	checks []func(context.Context) error // at the end
+	gone   []removed                     // what nothing may name at the end
+	owners map[string]struct{}           // found to exist
 }
 
 // mayChange refuses a node's key what was not registered with one of that node.
@@ -137,7 +142,11 @@ func (s *Store) Change(ctx context.Context, actor string, f func(*change) error)
 		if err := tx.QueryRow(ctx, "UPDATE portcullis.policy_version SET version = version + 1 RETURNING version").Scan(&version); err != nil {
 			return err
 		}
-		return f(&change{Tx: tx, store: s, actor: actor, version: version})
+		c := &change{Tx: tx, store: s, actor: actor, version: version}
+		if err := f(c); err != nil {
+			return err
+		}
+		return c.settle(ctx)
 	})
 	return version, err
 }
