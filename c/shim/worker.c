@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "portcullis.h"
 #include "shmem.h"
+#include "spoolfile.h"
 #include "worker.h"
 
 #define RETRY_SPOOL_MS	1000
@@ -74,6 +75,7 @@ withdraw(int code, Datum arg)
 	(void) arg;
 	announce(0, NULL);
 	pc_daemon_stop();
+	pc_segment_close();
 }
 
 /* One set for all waits; made anew when the daemon's socket changes. */

@@ -1,7 +1,7 @@
 /*
  * worker.h: the parts of the main worker: its loop (worker.c), the daemon
- * process and its control lines (daemon.c, control.c), the segment files of
- * the spool (spoolfile.c), the reading of the configuration (configreader.c).
+ * process and its control lines (daemon.c, control.c), the spool
+ * (spoolfile.h), the reading of the configuration (configreader.c).
  */
 #ifndef PORTCULLIS_WORKER_H
 #define PORTCULLIS_WORKER_H
@@ -35,6 +35,6 @@ extern void pc_spoolfile_recover(void); /* at the worker's start */
 extern bool pc_spoolfile_flush(void);	/* empties the ring; false: failed, to be tried again */
 extern bool pc_spoolfile_pending(void);
 extern void pc_spoolfile_shipped(uint64 segment, uint64 offset);
-extern const char *pc_spool_directory(void);
+extern const char *pc_spool_directory(void);	/* segment.c */
 
 #endif

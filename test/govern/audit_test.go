@@ -130,7 +130,7 @@ func testChain(t *testing.T, n *node) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for line := range bytes.Lines(text) {
+		for line := range bytes.Lines(bytes.TrimRight(text, "\x00")) { // what is written ahead of the lines
 			part := bytes.SplitN(bytes.TrimSuffix(line, []byte("\n")), []byte(" "), 3)
 			lines++
 			if !known {

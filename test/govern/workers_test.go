@@ -1,6 +1,7 @@
 package govern
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -176,28 +177,64 @@ func testWorkers(t *testing.T, n *node) {
 		wantGone(t, daemon)
 		testChain(t, n)
 	})
-	t.Run("restart after a crash cuts a torn record", func(t *testing.T) {
-		if err := n.Crash(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		newest := newestSegment(t, n)
-		f, err := os.OpenFile(newest, os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteString("999 torn"); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := n.Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		n.admin = n.Login(t, n.User)
-		n.waitForNew(t, "worker.pid", 0)
-		testChain(t, n)
-	})
+	for name, torn := range map[string]string{
+		"nothing": "", "a torn record": "999 torn", "a record with a hole": "999 " + strings.Repeat("a", 64) + " {\x00\x00}\n",
+	} {
+		t.Run("restart after a crash finds "+name, func(t *testing.T) { tornSegment(t, n, torn) })
+	}
+}
+
+// tornSegment: what a crash leaves behind the lines goes, and no line does.
+func tornSegment(t *testing.T, n *node, torn string) {
+	w := n.writer(t, world.Exempt)
+	if err := w.one(t.Context(), 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Crash(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	newest := newestSegment(t, n)
+	left, err := os.ReadFile(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.TrimRight(left, "\x00")
+	if len(lines) == len(left) || !bytes.HasSuffix(lines, []byte("\n")) {
+		t.Errorf("%d bytes of lines in %d", len(lines), len(left))
+	}
+	f, err := os.OpenFile(newest, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte(torn), int64(len(lines))); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := n.LogText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.admin = n.Login(t, n.User)
+	n.waitForNew(t, "worker.pid", 0)
+	if now, err := os.ReadFile(newest); err == nil && !bytes.Equal(now, lines) {
+		t.Errorf("%d bytes of lines became %d", len(lines), len(now))
+	}
+	text, err := n.LogText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told := strings.Contains(text[len(before):], "cutting an unfinished record"); told != (torn != "") {
+		t.Errorf("the log tells of an unfinished record: %v", told)
+	}
+	testChain(t, n)
+	w.conn = n.Login(t, world.Exempt)
+	w.again(t)
+	w.wantOnce(t)
 }
 
 // wantGone waits until a process has ended; one that nobody has buried counts.

@@ -90,15 +90,13 @@ bytes_below(const char *folder)
 	return sum;
 }
 
-ssize_t
-write(int fd, const void *bytes, size_t n)
+/* How much of a write that makes the file so much longer is done; -1 with errno: none. */
+static ssize_t
+allowed(const char *folder, size_t n, size_t longer)
 {
 	static int	was_short = 0;
-	char		folder[4096];
 	long		value;
 
-	if (getenv("PORTCULLIS_FAULTS") == NULL || !in_spool(fd, folder, sizeof(folder)))
-		return syscall(SYS_write, fd, bytes, n);
 	if (fault("write", &value))
 	{
 		errno = (int) value;
@@ -107,26 +105,58 @@ write(int fd, const void *bytes, size_t n)
 	if (fault("short", &value))
 	{
 		was_short = !was_short;
-		if (!was_short)
-		{
-			errno = EIO;
-			return -1;
-		}
-		return syscall(SYS_write, fd, bytes, (long) n < value ? n : (size_t) value);
+		if (was_short)
+			return (long) n < value ? (long) n : value;
+		errno = EIO;
+		return -1;
 	}
-	if (fault("budget", &value))
+	if (fault("budget", &value) && longer > 0)
 	{
 		long		left = value - bytes_below(folder);
 
-		if (left <= 0)
+		if (left < 0)
+			left = 0;
+		if ((long) longer > left)
+			n -= longer - left;
+		if (n == 0)
 		{
 			errno = ENOSPC;
 			return -1;
 		}
-		if ((long) n > left)
-			n = left;
 	}
-	return syscall(SYS_write, fd, bytes, n);
+	return n;
+}
+
+ssize_t
+write(int fd, const void *bytes, size_t n)
+{
+	char		folder[4096];
+	ssize_t		some;
+
+	if (getenv("PORTCULLIS_FAULTS") == NULL || !in_spool(fd, folder, sizeof(folder)))
+		return syscall(SYS_write, fd, bytes, n);
+	some = allowed(folder, n, n);
+	return some < 0 ? some : syscall(SYS_write, fd, bytes, (size_t) some);
+}
+
+ssize_t
+pwrite64(int fd, const void *bytes, size_t n, off_t offset)
+{
+	char		folder[4096];
+	struct stat st;
+	ssize_t		some;
+
+	if (getenv("PORTCULLIS_FAULTS") == NULL || !in_spool(fd, folder, sizeof(folder)) || fstat(fd, &st) != 0)
+		return syscall(SYS_pwrite64, fd, bytes, n, offset);
+	some = offset + (off_t) n - st.st_size;
+	some = allowed(folder, n, some < 0 ? 0 : some < (ssize_t) n ? some : (ssize_t) n);
+	return some < 0 ? some : syscall(SYS_pwrite64, fd, bytes, (size_t) some, offset);
+}
+
+ssize_t
+pwrite(int fd, const void *bytes, size_t n, off_t offset)
+{
+	return pwrite64(fd, bytes, n, offset);
 }
 
 static void
