@@ -244,7 +244,11 @@ func connectionFindings(ctx context.Context, i *invocation) error {
 		return printJSON(i.io, list)
 	}
 	for _, e := range list {
-		fmt.Fprintf(i.io.out, "%s (%s) has %s on %s.%s.%s", e.Person, e.Role, e.Privilege, e.Object.Database, e.Object.Schema, e.Object.Name)
+		who := e.Role
+		if e.Person != "" {
+			who = fmt.Sprintf("%s (%s)", e.Person, e.Role)
+		}
+		fmt.Fprintf(i.io.out, "%s has %s on %s.%s.%s", who, e.Privilege, e.Object.Database, e.Object.Schema, e.Object.Name)
 		if len(e.Via) > 0 {
 			fmt.Fprintf(i.io.out, " via %s", strings.Join(e.Via, ", "))
 		}

@@ -20,6 +20,7 @@ type database struct {
 	strays     []stray
 	broker     *brokerState // nil: none is installed
 	unreadable bool
+	published  []published
 	// ownerRole is pg_database_owner, whose one member, the owner of the
 	// database at hand, no catalog lists: it is read as that owner.
 	ownerRole uint32
@@ -108,6 +109,9 @@ func (d *database) read(ctx context.Context, conn *pgx.Conn, c *catalog, ours []
 	}
 	if err := d.readByPaths(ctx, conn, c); err != nil {
 		return remote("reading views and functions of "+d.name, err)
+	}
+	if err := d.readPublications(ctx, conn, c); err != nil {
+		return remote("reading the publications of "+d.name, err)
 	}
 	if err := d.readStrays(ctx, conn, ours); err != nil {
 		return remote("reading other privileges of "+d.name, err)

@@ -224,6 +224,7 @@ func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) 
 	st := evaluate(v.cat, v.want, e.o.MaxExcess, nil)
 	r.Equal, r.Exceeds, r.Lacks, r.Excess = st.equal, st.exceeds, st.lacks, st.causes.list()
 	r.Excess = append(r.Excess, foreignMembers(e.o.Target, v)...)
+	r.Excess = append(r.Excess, publications(v)...)
 	return r, e.settle(ctx, v)
 }
 
