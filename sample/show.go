@@ -29,4 +29,5 @@ var Direct = []struct {
 }{
 	{`SELECT count(*) FROM aviation.flights`, []string{"ana", "ben", "chloe"}},
 	{`SELECT count(*) FROM aviation.birdstrikes`, []string{"ana"}},
+	{`SELECT id, left(operator, 18), cost_total FROM policy_aviation.birdstrikes WHERE cost_total > 400000 ORDER BY id LIMIT 1`, []string{"ben", "chloe"}},
 }

@@ -71,7 +71,7 @@ func showDirect(ctx context.Context, psql string, v vars) error {
 			}
 		}
 	}
-	fmt.Println("A GRANT shows a table whole: who may see only a part of it gets none.")
+	fmt.Println("A GRANT shows a table whole: who may see only a part of it gets none, and reads a view of that part.")
 	return nil
 }
 

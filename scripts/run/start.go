@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/views"
+	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/internal/testenv"
 )
 
@@ -15,7 +18,9 @@ const (
 	wantedPort        = 5432
 	wantedServicePort = 8080
 
-	nativeName = "pg" // of the connection in sample/state.yaml
+	nativeName     = "pg" // of the connection in sample/state.yaml
+	nativeDatabase = "aviation"
+	nativeAccount  = "portcullis"
 )
 
 // startAll starts everything and writes .run/env last.
@@ -61,6 +66,9 @@ func startAll(ctx context.Context, l layout) (v vars, err error) {
 		if err := engine.Service.Apply(ctx, state); err != nil {
 			return err
 		}
+		if err := remote.postgres.Exec(ctx, nativeDatabase, letViews()); err != nil {
+			return err
+		}
 		_, err := engine.Service.CLI(ctx, "connection", "sync", nativeName)
 		return err
 	}); err != nil {
@@ -71,6 +79,13 @@ func startAll(ctx context.Context, l layout) (v vars, err error) {
 		return nil, err
 	}
 	return v, v.write(l.env())
+}
+
+// letViews is what a DBA runs so that the service may show people a part of a table.
+func letViews() string {
+	target := connection.Target{Username: nativeAccount, Prefix: connection.DefaultPrefix}
+	owner := sqltext.Identifier(target.ViewsOwner())
+	return views.Script(target) + "GRANT USAGE ON SCHEMA aviation TO " + owner + "; GRANT SELECT ON aviation.birdstrikes TO " + owner
 }
 
 func startEngine(ctx context.Context, e *testenv.Env) (*testenv.Engine, error) {
