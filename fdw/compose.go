@@ -44,7 +44,7 @@ type Statement struct {
 	FilterColumns map[string]int
 
 	// Readable is the column of Columns that says 0 where a value of a row that
-	// Filter lets through cannot be read, -1: all can.
+	// Filter and the conditions let through cannot be read, -1: all can.
 	Readable int
 
 	// Told is how many columns follow Columns in the result, for their
@@ -76,6 +76,9 @@ func Compose(d Dialect, r ScanRequest) (*Statement, error) {
 		return nil, err
 	}
 	if err := c.conditions(); err != nil {
+		return nil, err
+	}
+	if err := c.tested(); err != nil {
 		return nil, err
 	}
 	if err := c.witnesses(); err != nil {
@@ -205,7 +208,9 @@ func (c *composer) fetchMasked(col *TableColumn) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		t.Select = "CASE WHEN " + readable + " THEN " + t.Select + " END"
+		if readable != "" {
+			t.Select = "CASE WHEN " + readable + " THEN " + t.Select + " END"
+		}
 	}
 	return c.selected(col, t), nil
 }
@@ -270,61 +275,6 @@ func (c *composer) filter() error {
 		c.s.FilterColumns[name] = at
 	})
 	return failed
-}
-
-// readableOnly hides rows in which a column that the row filter reads holds
-// what is none of its type: it compares with nothing, here or at the source.
-func (c *composer) readableOnly() error {
-	p, ok := c.d.(partial)
-	if !ok || c.r.Decision.Filter == nil {
-		return nil
-	}
-	seen := map[string]bool{}
-	var failed error
-	filterColumns(c.r.Decision.Filter, func(name string) {
-		col := c.dictionary[name]
-		if col == nil || seen[name] {
-			return
-		}
-		seen[name] = true
-		sql, err := p.Readable(col)
-		if err != nil {
-			failed = err
-			return
-		}
-		c.rowFilter = append(c.rowFilter, fragment{sql: sql})
-	})
-	return failed
-}
-
-// unreadable keeps the source from failing on rows that only the engine can
-// hide: values that are none of their column's type are fetched as NULL, with a
-// column that says so.
-func (c *composer) unreadable() error {
-	p, ok := c.d.(partial)
-	if !ok || c.s.Filter == nil {
-		return nil
-	}
-	var conditions []string
-	for i, out := range c.s.Outputs {
-		if out.Selected < 0 || out.Mask != nil {
-			continue
-		}
-		readable, err := p.Readable(c.r.Table.ByAttnum(c.r.Wanted[i]))
-		if err != nil {
-			return err
-		}
-		s := &c.s.Columns[out.Selected]
-		s.Select = "CASE WHEN " + readable + " THEN " + s.Select + " END"
-		conditions = append(conditions, "("+readable+")")
-	}
-	if len(conditions) == 0 {
-		return nil
-	}
-	c.s.Readable = len(c.s.Columns)
-	c.s.Columns = append(c.s.Columns, Selected{
-		Transfer: Transfer{Select: "CASE WHEN " + strings.Join(conditions, " AND ") + " THEN 1 ELSE 0 END", Kind: KindInt64}, Type: "integer"})
-	return nil
 }
 
 func (c *composer) filterFragment(p *policy.Predicate) (fragment, error) {

@@ -70,8 +70,8 @@ type Dialect interface {
 }
 
 // partial is a dialect whose sources may hold values that are none of their
-// column's type, on which Transfer fails. Readable is a condition, never NULL,
-// that holds where it does not.
+// column's type, on which Transfer or PostgreSQL fails. Readable is a condition,
+// never NULL, that holds where they do not, or "" where that is always.
 type partial interface {
 	Readable(c *TableColumn) (string, error)
 }

@@ -123,6 +123,25 @@ func (d mariadb) Transfer(c *TableColumn) (Transfer, error) {
 	return Transfer{Select: "CONVERT(" + col + " USING utf8mb4)", Kind: KindText, MaxLen: textLength(c)}, nil
 }
 
+// Readable: DATE and DATETIME hold 0000-00-00, days of the month 0 and, where
+// ALLOW_INVALID_DATES was set, 31 February ("DATE", "SQL_MODE"), for which LAST_DAY is
+// NULL or an earlier day; TIME reaches from -838 to 838 hours ("TIME"). IS NULL
+// would find 0000-00-00, too.
+func (d mariadb) Readable(c *TableColumn) (string, error) {
+	col, err := d.reference(c)
+	if err != nil {
+		return "", err
+	}
+	switch baseOID(c.BaseType) {
+	case oidDate, oidTimestamp, oidTimestamptz:
+		return "CASE WHEN " + col + " <=> NULL THEN TRUE ELSE COALESCE(YEAR(" + col + ") > 0 AND MONTH(" + col + ") > 0 AND DAYOFMONTH(" +
+			col + ") BETWEEN 1 AND DAYOFMONTH(LAST_DAY(" + col + ")), FALSE) END", nil
+	case oidTime:
+		return "COALESCE(" + col + " BETWEEN CAST('00:00:00' AS TIME) AND CAST('24:00:00' AS TIME), TRUE)", nil
+	}
+	return "", nil
+}
+
 func (d mariadb) Exact(e Expr, t *Table, f *Facts) (Exactness, string) { return exactOf(d, e, t, f) }
 
 func (d mariadb) Print(e Expr, t *Table, f *Facts, w *SQLWriter) error { return printTo(d, e, t, f, w) }

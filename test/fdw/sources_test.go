@@ -3,6 +3,7 @@ package fdw_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,12 +15,18 @@ const (
 	mariadbSchema = `
 CREATE TABLE shop.numbers (n int PRIMARY KEY, word varchar(40) CHARACTER SET utf8mb4, amount decimal(12,2), big bigint unsigned, day date);
 INSERT INTO shop.numbers SELECT seq, concat('word ', seq), seq + 0.25, 18446744073709551615 - seq, date '2020-01-01' + INTERVAL seq DAY FROM seq_1_to_20000;
+CREATE TABLE shop.odd (id int, d date, at datetime, tm time, stamp timestamp NULL);
+SET sql_mode = 'ALLOW_INVALID_DATES';
+INSERT INTO shop.odd VALUES (1, '2020-02-29', '2020-02-29 23:59:59', '24:00:00', '2020-02-29 00:00:00'), (2, '0000-00-00', '0000-00-00', '-00:00:01', '0000-00-00'),
+  (3, '2019-00-10', '2021-02-31', '24:00:01', NULL), (4, '2021-02-29', '2020-01-00', '838:59:59', NULL), (5, NULL, NULL, NULL, NULL);
 CREATE VIEW shop.slow AS SELECT 1 AS n, sleep(60) AS filler;
 `
 	sqliteSchema = `
 CREATE TABLE numbers (n integer PRIMARY KEY, word text, amount decimal(12,2), big bigint, day date);
 WITH RECURSIVE s(g) AS (SELECT 1 UNION ALL SELECT g + 1 FROM s WHERE g < 20000)
 INSERT INTO numbers SELECT g, 'word ' || g, g + 0.25, 9223372036854775807 - g, date('2020-01-01', '+' || g || ' days') FROM s;
+CREATE TABLE odd (id integer, i integer, f real, bo boolean, b blob);
+INSERT INTO odd VALUES (1, 1, 1, 1, x'01'), (2, 'x', 'x', 7, 'x'), (3, 1.5, x'01', 'true', 3), (4, NULL, NULL, NULL, NULL);
 CREATE VIEW slow AS WITH RECURSIVE s(g) AS (SELECT 1 UNION ALL SELECT g + 1 FROM s) SELECT max(g) AS n, '' AS filler FROM s;
 `
 )
@@ -28,10 +35,15 @@ func TestOtherSources(t *testing.T) {
 	sources := []struct {
 		name   string
 		server func(t *testing.T) (options, mapping, schema string)
-		big    string // of row 1
+		big    string           // of row 1
+		odd    []string         // conditions that only values meet that PostgreSQL does not have
+		even   map[string]int64 // others
 	}{
-		{"mariadb", mariadbSource, "18446744073709551614"},
-		{"sqlite", sqliteSource, "9223372036854775806"},
+		{"mariadb", mariadbSource, "18446744073709551614", []string{"d < '2000-01-01'", "d > '2021-01-01'", "at < '2000-01-01'", "at > '2021-01-01'", "tm < '01:00'",
+			"tm > '24:00'", "stamp < '2000-01-01'", "d IS NOT NULL", "NOT (d > '2019-12-31' AND d < '2021-01-01')"},
+			map[string]int64{"d = '2020-02-29'": 1, "d IS NULL": 1, "at = '2020-02-29 23:59:59'": 1, "tm = '24:00'": 1, "tm IS NULL": 1, "stamp > '2000-01-01'": 1, "stamp IS NULL": 3}},
+		{"sqlite", sqliteSource, "9223372036854775806", []string{"i > 1", "f > 1", "bo AND id > 1", "i IS NOT NULL", "b <> '\\x01'", "NOT (i = 1)", "NOT bo"},
+			map[string]int64{"i = 1": 1, "i IS NULL": 1, "f = 1": 1, "b = '\\x01'": 1, "bo AND id = 1": 1}},
 	}
 	for _, s := range sources {
 		t.Run(s.name, func(t *testing.T) {
@@ -56,6 +68,18 @@ func TestOtherSources(t *testing.T) {
 				t.Errorf("joined %d rows", got)
 			}
 			wantRowsOfNothing(t, conn)
+			for _, condition := range s.odd {
+				for _, columns := range []string{"count(*)", "count(id)"} {
+					if e := refused(t, conn, "SELECT "+columns+" FROM odd o WHERE "+condition); !strings.HasPrefix(e.Code, "22") {
+						t.Error(condition, describe(e))
+					}
+				}
+			}
+			for condition, want := range s.even {
+				if got := value[int64](t, conn, "SELECT count(*) FROM odd WHERE "+condition); got != want {
+					t.Errorf("%s: %d rows", condition, got)
+				}
+			}
 			if e := refused(t, conn, "SELECT 1 / (n - 3000) FROM numbers"); e.Code != "22012" {
 				t.Error(describe(e))
 			}
