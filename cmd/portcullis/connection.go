@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -56,12 +57,16 @@ type invocation struct {
 }
 
 func runConnection(ctx context.Context, args []string, io streams) error {
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		helpConnection(io)
-		if len(args) > 0 && (args[0] == "-h" || args[0] == "--help" || args[0] == "-help") {
-			return flag.ErrHelp
-		}
+	if len(args) > 1 && args[0] == "help" && !asksHelp(args[1]) {
+		args = []string{args[1], "--help"}
+	}
+	switch {
+	case len(args) == 0:
+		helpConnection(io.err)
 		return errUsage
+	case asksHelp(args[0]):
+		helpConnection(io.out)
+		return flag.ErrHelp
 	}
 	for _, a := range connectionActions() {
 		if a.name != args[0] {
@@ -72,28 +77,24 @@ func runConnection(ctx context.Context, args []string, io streams) error {
 		return a.run(ctx, i)
 	}
 	fmt.Fprintf(io.err, "portcullis connection: unknown action %q\n", args[0])
-	helpConnection(io)
+	helpConnection(io.err)
 	return errUsage
 }
 
-func helpConnection(io streams) {
-	fmt.Fprintln(io.err, "usage: portcullis connection ACTION [ARGUMENTS] [FLAGS]")
-	fmt.Fprintln(io.err)
+func helpConnection(w io.Writer) {
+	fmt.Fprintln(w, "usage: portcullis connection ACTION [ARGUMENTS] [FLAGS]")
+	fmt.Fprintln(w)
 	for _, a := range connectionActions() {
-		fmt.Fprintf(io.err, "  %-34s %s\n", strings.TrimSpace(a.name+" "+a.args), a.about)
+		fmt.Fprintf(w, "  %-34s %s\n", strings.TrimSpace(a.name+" "+a.args), a.about)
 	}
-	fmt.Fprintln(io.err, "\nAn OBJECT is named connection.database[.schema[.table]].")
+	fmt.Fprintln(w, "\nportcullis help connection ACTION lists the flags. An OBJECT is named connection.database[.schema[.table]].")
 }
 
 // parse reads flags before, between and after the arguments.
 func (i *invocation) parse(least, most int) error {
-	i.flags.SetOutput(i.io.err)
 	for rest := i.rest; ; {
-		if err := i.flags.Parse(rest); err != nil {
-			if err == flag.ErrHelp {
-				return err
-			}
-			return errUsage
+		if err := parseFlags(i.flags, rest, i.io); err != nil {
+			return err
 		}
 		if i.flags.NArg() == 0 {
 			break

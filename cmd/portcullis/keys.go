@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,13 @@ func runAPIKey(ctx context.Context, args []string, io streams) error {
 	expires := f.Duration("expires", 0, "the key ends after this time (default: never)")
 	store := f.String("database-url", "", "create: write to the service's `database` directly, for the first key")
 	keyFile := f.String("key-file", env("PORTCULLIS_KEY_FILE", ""), "with --database-url: the service's key `file`")
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		return usage(f, io, "create, list or revoke is needed")
+	case asksHelp(args[0]):
+		args = []string{"", "--help"}
+	case !slices.Contains([]string{"create", "list", "revoke"}, args[0]):
+		return usage(f, io, "unknown action %q: create, list or revoke", args[0])
 	}
 	if err := parse(f, args[1:], 0, io); err != nil {
 		return err
@@ -52,15 +58,13 @@ func runAPIKey(ctx context.Context, args []string, io streams) error {
 		return createKey(ctx, r, key, *store, *keyFile, io)
 	case "list":
 		return listKeys(ctx, r, io)
-	case "revoke":
-		c, err := r.client()
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		return c.Call(ctx, http.MethodDelete, "/v1/api_keys/"+url.PathEscape(*name), nil, nil)
 	}
-	return usage(f, io, "unknown action %q: create, list or revoke", args[0])
+	c, err := r.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Call(ctx, http.MethodDelete, "/v1/api_keys/"+url.PathEscape(*name), nil, nil)
 }
 
 func createKey(ctx context.Context, r remote, key service.APIKey, store, keyFile string, io streams) error {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"portcullis.dev/portcullis/service"
@@ -66,11 +68,13 @@ func dispatch(ctx context.Context, args []string, io streams) int {
 		help(io.err)
 		return exitUsage
 	}
-	switch args[0] {
-	case "help", "-h", "-help", "--help":
+	switch {
+	case args[0] == "help" && len(args) > 1 && !asksHelp(args[1]): // help COMMAND …
+		return dispatch(ctx, append(slices.Clone(args[1:]), "--help"), io)
+	case asksHelp(args[0]):
 		help(io.out)
 		return exitOK
-	case "--version", "-version":
+	case args[0] == "--version", args[0] == "-version":
 		args[0] = "version"
 	}
 	for _, c := range commands() {
@@ -81,6 +85,11 @@ func dispatch(ctx context.Context, args []string, io streams) int {
 	fmt.Fprintf(io.err, "portcullis: unknown command %q\n", args[0])
 	help(io.err)
 	return exitUsage
+}
+
+// asksHelp tells whether a word of the command line asks for help.
+func asksHelp(word string) bool {
+	return slices.Contains([]string{"help", "-h", "-help", "--help"}, word)
 }
 
 func finish(err error, io streams) int {
@@ -107,17 +116,31 @@ func help(w io.Writer) {
 		fmt.Fprintf(w, "  %-11s %s\n", c.name, c.about)
 	}
 	fmt.Fprintln(w)
-	fmt.Fprintln(w, "portcullis COMMAND --help lists the flags. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not in step (connection status --check).")
+	fmt.Fprintln(w, "portcullis help COMMAND lists the flags. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not in step (connection status --check).")
 }
 
-// parse reads the flags of a command; at most args arguments may follow.
-func parse(f *flag.FlagSet, args []string, most int, io streams) error {
+// parseFlags reads flags up to the first argument. What flags there are is
+// written to standard output when asked for, else to standard error.
+func parseFlags(f *flag.FlagSet, args []string, io streams) error {
+	var said bytes.Buffer
+	f.SetOutput(&said)
+	err := f.Parse(args)
 	f.SetOutput(io.err)
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return errUsage
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(io.out, said.String())
+		return err
+	}
+	fmt.Fprint(io.err, said.String())
+	return errUsage
+}
+
+// parse reads the flags of a command; at most so many arguments may follow.
+func parse(f *flag.FlagSet, args []string, most int, io streams) error {
+	if err := parseFlags(f, args, io); err != nil {
+		return err
 	}
 	if f.NArg() > most {
 		return usage(f, io, "unexpected argument %q", f.Arg(most))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -50,7 +51,25 @@ func TestUsage(t *testing.T) {
 		{[]string{"apply", "-f", "/nix"}, exitFailed, "no such file"},
 		{[]string{"status"}, exitFailed, "API key is needed"},
 		{[]string{"explain"}, exitUsage, "--user and --data-source"},
+		{[]string{"help", "nix"}, exitUsage, `unknown command "nix"`},
+		{[]string{"help", "help"}, exitOK, "serve"},
+		{[]string{"help", "--help"}, exitOK, "serve"},
+		{[]string{"--help", "serve"}, exitOK, "COMMAND"},
+		{[]string{"help", "audit", "verify"}, exitOK, "-checkpoints"},
+		{[]string{"audit", "verify", "extra"}, exitUsage, "extra"},
 		{[]string{"apikey"}, exitUsage, "create, list or revoke"},
+		{[]string{"apikey", "nix"}, exitUsage, `unknown action "nix"`},
+		{[]string{"apikey", "help"}, exitOK, "-permissions"},
+		{[]string{"help", "apikey", "create"}, exitOK, "-permissions"},
+		{[]string{"apikey", "list", "extra"}, exitUsage, "extra"},
+		{[]string{"connection"}, exitUsage, "ACTION"},
+		{[]string{"connection", "nix"}, exitUsage, `unknown action "nix"`},
+		{[]string{"connection", "--nix"}, exitUsage, `unknown action "--nix"`},
+		{[]string{"connection", "help"}, exitOK, "print-script"},
+		{[]string{"connection", "help", "nix"}, exitUsage, `unknown action "nix"`},
+		{[]string{"connection", "help", "help"}, exitOK, "print-script"},
+		{[]string{"connection", "show"}, exitUsage, "an argument is missing"},
+		{[]string{"node"}, exitUsage, "--spool is needed"},
 		{[]string{"apikey", "create"}, exitUsage, "--name"},
 		{[]string{"seal"}, exitUsage, "--key-file"},
 	}
@@ -61,6 +80,35 @@ func TestUsage(t *testing.T) {
 		code, out, errOut := portcullis(t.Context(), c.args...)
 		if code != c.code || !strings.Contains(out+errOut, c.says) {
 			t.Errorf("%v: %d %s%s; want %d %q", c.args, code, out, errOut, c.code, c.says)
+		}
+	}
+}
+
+// Help that was asked for is written to standard output and no failure, for
+// every command in every way to ask; a flag that is none is one, whatever the command.
+func TestHelpOfEveryCommand(t *testing.T) {
+	names := [][]string{{"audit", "verify"}, {"apikey", "create"}, {"apikey", "list"}, {"apikey", "revoke"}}
+	for _, c := range commands() {
+		names = append(names, []string{c.name})
+	}
+	for _, a := range connectionActions() {
+		names = append(names, []string{"connection", a.name})
+	}
+	with := func(name []string, more ...string) []string { return append(slices.Clone(name), more...) }
+	for _, name := range names {
+		ways := [][]string{with(name, "--help"), with(name, "-h"), with([]string{"help"}, name...)}
+		if name[0] == "connection" {
+			ways = append(ways, with([]string{"connection", "help"}, name[1:]...))
+		}
+		_, first, _ := portcullis(t.Context(), ways[0]...)
+		for _, way := range ways {
+			code, out, errOut := portcullis(t.Context(), way...)
+			if code != exitOK || errOut != "" || out != first || !strings.Contains(strings.ToLower(out), "usage") {
+				t.Errorf("%q: %d, out %q, err %q; want what %q says", way, code, out, errOut, ways[0])
+			}
+		}
+		if code, out, errOut := portcullis(t.Context(), with(name, "--nix")...); code != exitUsage || out != "" || !strings.Contains(errOut, "nix") {
+			t.Errorf("%q with an unknown flag: %d, out %q, err %q", name, code, out, errOut)
 		}
 	}
 }

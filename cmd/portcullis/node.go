@@ -9,7 +9,11 @@ import (
 
 // runNode is started by the instance's worker, not by people.
 func runNode(ctx context.Context, args []string, io streams) error {
-	err := node.Command(ctx, args, io.err)
+	says := io.err
+	if len(args) == 1 && asksHelp(args[0]) {
+		says, args = io.out, []string{"--help"}
+	}
+	err := node.Command(ctx, args, says)
 	if errors.Is(err, node.ErrUsage) {
 		return errUsage
 	}
