@@ -114,15 +114,28 @@ func (c *composer) admit() error {
 	if !dec.Allowed {
 		return &Error{State: "42501", Message: "permission denied for table " + c.r.Table.LocalName}
 	}
-	if dec.RemoteTable != c.r.Table.RemoteName || !c.sameSchema(dec.RemoteSchema) {
-		return &Error{State: "42501", Message: "foreign table " + c.r.Table.LocalName + " does not name the remote table of its data source",
-			Hint: "Ask an administrator to compare the options schema_name and table_name with the data source."}
+	if dec.RemoteTable != c.r.Table.RemoteName {
+		return Disagrees(c.r.Table, "table_name")
+	}
+	if !c.sameSchema(dec.RemoteSchema) {
+		return Disagrees(c.r.Table, "schema_name")
 	}
 	c.dictionary = map[string]*TableColumn{}
 	for _, col := range dec.Columns {
 		c.dictionary[col.Name] = dictionaryColumn(col, c.r.Table.ByRemoteName(col.Name))
 	}
 	return nil
+}
+
+// Disagrees is the refusal of a foreign table whose option (or server) is not
+// what the decision was made for.
+func Disagrees(t *Table, option string) *Error {
+	return &Error{
+		State:   "42501",
+		Message: "permission denied for table " + t.LocalName,
+		Detail:  "The " + option + " of the foreign table is not that of its data source.",
+		Hint:    "An administrator creates the table anew from the data source, or has the policy service read the source again.",
+	}
 }
 
 func (c *composer) sameSchema(decided string) bool {

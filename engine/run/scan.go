@@ -87,7 +87,7 @@ func (e *Engine) ScanBegin(r *ScanRequest) (uint64, error) {
 func (s *Scan) govern(r *ScanRequest) error {
 	if r.Decision == 0 {
 		if r.Session.Governed {
-			return &Error{State: stateDenied, Message: fmt.Sprintf("permission denied for foreign table \"%s\"", r.Table.LocalName),
+			return &Error{State: stateDenied, Message: fmt.Sprintf("permission denied for table %s", r.Table.LocalName),
 				Detail: "No decision was made for this statement."}
 		}
 		return nil

@@ -387,31 +387,34 @@ func TestScansThatTheDecisionIsNotForAreRefused(t *testing.T) {
 	s := sqliteSource(t)
 	e := engineFor(t, s, nil)
 	session, id := governed(t, e, s, policy.Decision{Masks: map[string]policy.Mask{"id": {Kind: policy.MaskHash, Key: make([]byte, 32)}}})
-	for name, change := range map[string]func(*ScanRequest){
-		"no decision":   func(r *ScanRequest) { r.Decision = 0 },
-		"unknown":       func(r *ScanRequest) { r.Decision = 999 },
-		"another role":  func(r *ScanRequest) { s := *r.Session; s.Role = "eve"; r.Session = &s },
-		"another table": func(r *ScanRequest) { r.Table.RemoteName = "secrets" },
-		"another ds":    func(r *ScanRequest) { r.Table.DataSource = dsTwo },
-		"server":        func(r *ScanRequest) { s := *r.Source; s.ServerName = "other"; r.Source = &s },
-		"schema":        func(r *ScanRequest) { r.Table.RemoteSchema = "other" },
-		"hash of int":   func(r *ScanRequest) { r.Wanted = []int32{1} },
+	const denied = "permission denied for table people"
+	for name, test := range map[string]struct {
+		change        func(*ScanRequest)
+		state         string
+		message, says string
+	}{
+		"nothing":       {func(*ScanRequest) {}, "", "", ""},
+		"no decision":   {func(r *ScanRequest) { r.Decision = 0 }, stateDenied, denied, "No decision"},
+		"unknown":       {func(r *ScanRequest) { r.Decision = 999 }, stateDenied, "not known any more", ""},
+		"another role":  {func(r *ScanRequest) { s := *r.Session; s.Role = "eve"; r.Session = &s }, stateDenied, "made for something else", ""},
+		"another ds":    {func(r *ScanRequest) { r.Table.DataSource = dsTwo }, stateDenied, "made for something else", ""},
+		"another table": {func(r *ScanRequest) { r.Table.RemoteName = "secrets" }, stateDenied, denied, "The table_name of"},
+		"server":        {func(r *ScanRequest) { s := *r.Source; s.ServerName = "other"; r.Source = &s }, stateDenied, denied, "The server of"},
+		"schema":        {func(r *ScanRequest) { r.Table.RemoteSchema = "other" }, stateDenied, denied, "The schema_name of"},
+		"hash of int":   {func(r *ScanRequest) { r.Wanted = []int32{1} }, stateMismatch, "", ""},
 	} {
-		r := wholeTable(s, 2)
-		r.Session, r.Decision = session, id
-		if _, err := e.ScanBegin(r); name != "no decision" && err == nil {
-			change(r)
-			if _, err := e.ScanBegin(r); err == nil || (AsError(err).State != stateDenied && AsError(err).State != stateMismatch) {
-				t.Errorf("%s: %v", name, err)
+		t.Run(name, func(t *testing.T) {
+			r := wholeTable(s, 2)
+			r.Session, r.Decision = session, id
+			test.change(r)
+			_, err := e.ScanBegin(r)
+			if err == nil {
+				err = &Error{}
 			}
-		} else if name == "no decision" {
-			change(r)
-			if _, err := e.ScanBegin(r); err == nil || AsError(err).State != stateDenied {
-				t.Errorf("%s: %v", name, err)
+			if got := AsError(err); got.State != test.state || !strings.Contains(got.Message, test.message) || !strings.Contains(got.Detail, test.says) {
+				t.Errorf("%+v", got)
 			}
-		} else {
-			t.Fatal(err)
-		}
+		})
 	}
 }
 
