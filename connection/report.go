@@ -48,9 +48,12 @@ type LingeringSession struct {
 
 // Report is how an instance stands after a round.
 type Report struct {
-	Equal   int       `json:"equal"` // pairs of person and managed table
-	Exceeds int       `json:"exceeds"`
-	Lacks   int       `json:"lacks"`
+	Equal   int `json:"equal"` // pairs of person and managed table
+	Exceeds int `json:"exceeds"`
+	Lacks   int `json:"lacks"`
+	// NotEnforceable are those of Lacks whose table cannot be granted on.
+	NotEnforceable int `json:"not_enforceable"`
+
 	Applied int       `json:"applied"` // statements of this round
 	Drift   int       `json:"drift"`   // statements that mended what somebody changed by hand
 	Excess  []Excess  `json:"excess,omitempty"`

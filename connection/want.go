@@ -23,6 +23,9 @@ type Want struct {
 	// Managed are all tables under enforcement, wanted by somebody or not:
 	// what people reach of them beyond the sets is reported.
 	Managed []ObjectRef
+	// Unenforceable are those of which the crawl said why our grants cannot be
+	// made. They are tried, since a part may do, and not listed again.
+	Unenforceable []ObjectRef
 }
 
 // Account is a mapped person.

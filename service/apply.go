@@ -24,6 +24,9 @@ type ApplyReply struct {
 	DryRun      bool         `json:"dry_run"`
 	Version     int64        `json:"version"` // policy version in force afterwards
 	Differences []Difference `json:"differences"`
+	// Reached says what came up at instances that were registered, or are reached otherwise now.
+	Reached []ReachedConnection `json:"reached,omitempty"`
+	Waiting []WaitingObject     `json:"waiting,omitempty"` // settings of objects that were not seen yet
 }
 
 // section is one kind bound to the wanted list, without its type.
@@ -152,6 +155,12 @@ func (s *Store) Apply(ctx context.Context, actor string, state State, dryRun boo
 		}
 		if err := c.settle(ctx); err != nil {
 			return err
+		}
+		if state.ConnectionObjects != nil {
+			var err error
+			if reply.Waiting, err = waitingObjects(ctx, c, "", ""); err != nil {
+				return err
+			}
 		}
 		if dryRun || len(reply.Differences) == 0 {
 			return errDryRun

@@ -11,7 +11,6 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/grants"
-	"portcullis.dev/portcullis/connection/setup"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -48,14 +47,19 @@ func (s *Server) connectionRoutes() []route {
 		case "POST":
 			rt.handle, rt.reply, rt.summary = s.createConnection, Registered{}, "Register a connection: the instance is reached and checked first"
 		case "PUT":
-			rt.handle = s.replaceConnection
+			rt.handle, rt.reply = s.replaceConnection, Replaced{}
 		case "DELETE":
 			rt.handle, rt.summary = s.deleteConnection, "Take back what a connection gave, then forget it"
 			rt.params = append(rt.params, param{"forget", "query", "true: forget it at once and take nothing back"})
 		}
 		routes = append(routes, rt)
 	}
-	routes = append(routes, crud(s, objectSettingsKind(), "/v1/connection_objects/{name}")...)
+	for _, rt := range crud(s, objectSettingsKind(), "/v1/connection_objects/{name}") {
+		if rt.method == "PUT" {
+			rt.handle, rt.reply = s.putObject, SettledObject{}
+		}
+		routes = append(routes, rt)
+	}
 	routes = append(routes, crud(s, queryAuditKind(), "/v1/connection_query_audits/{connection}")...)
 	return append(routes, crud(s, mappedAccountKind(), "/v1/connection_accounts/{connection}/{userid}")...)
 }
@@ -77,12 +81,14 @@ func (s *Server) createConnection(w http.ResponseWriter, r *http.Request, c call
 	if old, err := k.find(r.Context(), s.store.pool, k.key(&v)); err != nil {
 		return err
 	} else if old != nil {
-		return conflict("name", "%s exists", v.Name)
+		e := conflict("name", "%s exists", v.Name)
+		e.Hint = "To change it: portcullis connection set " + connection.ShellWord(v.Name)
+		return e
 	}
 	if err := longRequest(w); err != nil {
 		return err
 	}
-	reply, err := s.native.register(r.Context(), &v, nil, false)
+	reached, err := s.native.register(r.Context(), &v, nil, false)
 	if err != nil {
 		return err
 	}
@@ -96,38 +102,7 @@ func (s *Server) createConnection(w http.ResponseWriter, r *http.Request, c call
 	if err != nil {
 		return err
 	}
-	reply.Connection = *stored
-	writeJSON(w, http.StatusCreated, reply)
-	return nil
-}
-
-func (s *Server) replaceConnection(w http.ResponseWriter, r *http.Request, c caller) error {
-	k := connectionKind()
-	var v Connection
-	if err := decode(w, r, &v); err != nil {
-		return err
-	}
-	if err := k.check(&v); err != nil {
-		return err
-	}
-	if name := r.PathValue("name"); v.Name != name {
-		return invalid("name", "is %q in the body and %q in the path", v.Name, name)
-	}
-	if err := longRequest(w); err != nil {
-		return err
-	}
-	if _, err := s.reachConnection(r.Context(), &v, false); err != nil {
-		return err
-	}
-	var action string
-	version, err := s.store.Change(r.Context(), c.actor(), func(ch *change) (err error) {
-		action, err = k.save(r.Context(), ch, &v)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, changeReply{Version: version, Action: action})
+	writeJSON(w, http.StatusCreated, Registered{Connection: *stored, Reached: reached})
 	return nil
 }
 
@@ -290,54 +265,6 @@ func (s *Store) askSync(ctx context.Context, actor, name, object string) (wanted
 		return c.record(ctx, "sync", "connections", name, nil, nil)
 	})
 	return wanted, err
-}
-
-// ScriptRequest asks for the script that makes a system account ready, or that removes what it made.
-type ScriptRequest struct {
-	Connection                 Connection `json:"connection"`
-	Databases                  []string   `json:"databases,omitempty"` // default: the connection's
-	AcceptCreateRoleEscalation bool       `json:"accept_createrole_escalation,omitempty"`
-	Removal                    bool       `json:"removal,omitempty"`
-}
-
-// ScriptReply holds SQL.
-type ScriptReply struct {
-	Script string `json:"script"`
-}
-
-func (s *Server) setupScript(w http.ResponseWriter, r *http.Request, _ caller) error {
-	var req ScriptRequest
-	if err := decode(w, r, &req); err != nil {
-		return err
-	}
-	v := &req.Connection
-	if err := connectionKind().check(v); err != nil {
-		return withPrefix("connection", err)
-	}
-	if len(req.Databases) == 0 {
-		req.Databases = []string{v.Database}
-	}
-	write := setup.Script
-	if req.Removal {
-		write = setup.RemovalScript
-	}
-	known, err := s.store.passwordKnown(r.Context(), v)
-	if err != nil {
-		return err
-	}
-	script, err := write(setup.ScriptOptions{Target: v.target(), Databases: req.Databases, Views: v.Views, AcceptCreateRoleEscalation: req.AcceptCreateRoleEscalation, HasPassword: known})
-	if err != nil {
-		return instanceError("connection", err)
-	}
-	writeJSON(w, http.StatusOK, ScriptReply{Script: script})
-	return nil
-}
-
-// passwordKnown reports whether a connection is registered with this account:
-// who runs its script again must not be asked for a password that was made up.
-func (s *Store) passwordKnown(ctx context.Context, v *Connection) (bool, error) {
-	list, err := listConnections(ctx, s.pool, []string{v.Name})
-	return len(list) == 1 && list[0].HasPassword && list[0].Username == v.Username && list[0].Host == v.Host && list[0].Port == v.Port, err
 }
 
 func (s *Server) dryRun(w http.ResponseWriter, r *http.Request, _ caller) error {

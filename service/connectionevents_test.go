@@ -3,6 +3,8 @@ package service
 import (
 	"strings"
 	"testing"
+
+	"portcullis.dev/portcullis/policy"
 )
 
 // TestARoleThatIsMadeLater maps a person to a role that the last crawl did not
@@ -93,5 +95,28 @@ func TestDeletedConnections(t *testing.T) {
 	})
 	if !gone() {
 		t.Error("the last round of a connection that is forgotten brought its gauges back")
+	}
+}
+
+// TestWhatCannotBeGrantedLacks makes a schema that the broker does not list:
+// what the policies give there is counted as lacking until a DBA lists it.
+func TestWhatCannotBeGrantedLacks(t *testing.T) {
+	w := register(t, "ana", "ben")
+	w.must("POST", "/v1/policies", Policy{Name: "all", Kind: policy.KindSubscription, On: policy.Target{All: true}, Who: &policy.Who{Everyone: true}}, nil)
+	w.soonCan("ana", readOrders, true)
+	if st := w.inStep(); st.Lacks != 0 || st.NotEnforceable != 0 {
+		t.Fatalf("before: %d lack, %d not enforceable", st.Lacks, st.NotEnforceable)
+	}
+	runAt(t, w.pg, "CREATE SCHEMA hr; CREATE TABLE hr.staff (id int); CREATE TABLE hr.pay (id int); GRANT USAGE ON SCHEMA hr TO ben; GRANT SELECT ON hr.pay TO ben")
+	st := w.sync()
+	if st.Lacks != 3 || st.NotEnforceable != 3 || st.Exceeds != 0 || st.Equal != 5 {
+		t.Errorf("%d lack, %d not enforceable, %d exceed, %d equal", st.Lacks, st.NotEnforceable, st.Exceeds, st.Equal)
+	}
+	if told := strings.Join(st.Lacking, "\n"); strings.Count(told, "shop.hr.staff: ") != 1 || strings.Count(told, "\n") != 1 {
+		t.Errorf("each is to be listed once: %s", told)
+	}
+	runAt(t, w.pg, "SELECT portcullis_broker.list_schema('hr')")
+	if st := w.sync(); st.Lacks != 0 || st.NotEnforceable != 0 || !w.can("ana", "SELECT * FROM hr.staff") {
+		t.Errorf("listed: %d lack, %d not enforceable", st.Lacks, st.NotEnforceable)
 	}
 }

@@ -30,7 +30,10 @@ type Object struct {
 	Enforced bool                  `json:"enforced"` // what that comes to, with the levels above and the kind
 	Tags     []string              `json:"tags,omitempty"`
 	Owners   []Owner               `json:"owners,omitempty"`
-	Columns  []ObjectColumn        `json:"columns,omitempty"` // of a table read by itself
+
+	InheritedTags   []string       `json:"inherited_tags,omitempty"`   // of the levels above, which count too
+	InheritedOwners []Owner        `json:"inherited_owners,omitempty"` // of the levels above, the nearest first
+	Columns         []ObjectColumn `json:"columns,omitempty"`          // of a table read by itself
 
 	NotEnforceable string `json:"not_enforceable,omitempty"` // why our grants cannot be made here
 	Fix            string `json:"fix,omitempty"`             // what a DBA runs to change that
@@ -241,7 +244,7 @@ type ObjectFilter struct {
 const selectObjects = `
 SELECT o.id::text, o.full_name, o.level, greatest(o.oid, 0), o.kind, o.remote_owner, o.comment, o.labels, o.enforce,
        coalesce(o.enforce, p.enforce, g.enforce, c.enforce) AND o.dropped IS NULL AND (o.level <> 'table' OR o.kind = ANY (c.kinds)),
-       o.tags, o.owners, o.not_enforceable, o.fix, o.first_seen, o.last_seen, o.dropped, o.error
+       o.tags, o.owners, coalesce(p.tags, '{}') || coalesce(g.tags, '{}') || c.tags, coalesce(p.owners, '[]') || coalesce(g.owners, '[]') || c.owners, o.not_enforceable, o.fix, o.first_seen, o.last_seen, o.dropped, o.error
 FROM portcullis.connection_objects o JOIN portcullis.connections c ON c.id = o.connection
     LEFT JOIN portcullis.connection_objects p ON p.id = o.parent LEFT JOIN portcullis.connection_objects g ON g.id = p.parent `
 
@@ -262,8 +265,9 @@ func (s *Store) Objects(ctx context.Context, name string, f ObjectFilter) ([]Obj
 func scanObject(r pgx.CollectableRow) (o Object, err error) {
 	var enforce *bool
 	err = r.Scan(&o.ID, &o.Name, &o.Level, &o.OID, &o.Kind, &o.Owner, &o.Comment, &o.Labels, &enforce, &o.Enforced,
-		&o.Tags, &o.Owners, &o.NotEnforceable, &o.Fix, &o.FirstSeen, &o.LastSeen, &o.Dropped, &o.Error)
+		&o.Tags, &o.Owners, &o.InheritedTags, &o.InheritedOwners, &o.NotEnforceable, &o.Fix, &o.FirstSeen, &o.LastSeen, &o.Dropped, &o.Error)
 	o.State = stateText(enforce)
+	o.InheritedTags = sortedSet(slices.DeleteFunc(o.InheritedTags, func(t string) bool { return slices.Contains(o.Tags, t) }))
 	return o, err
 }
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"net/http"
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
@@ -12,26 +13,46 @@ import (
 // Registered is a connection that was registered, with what its registration brought up.
 type Registered struct {
 	Connection
+	Reached
+}
+
+// Reached is what reaching an instance brought up.
+type Reached struct {
 	Statements        []string        `json:"statements,omitempty"`         // that were run with the setup credentials
 	Warnings          []string        `json:"warnings,omitempty"`           // in the words of the risk
 	DefaultPrivileges []setup.Default `json:"default_privileges,omitempty"` // for each role that makes tables, so that new ones are enforceable
 	Missing           []setup.Missing `json:"missing,omitempty"`            // what is left for others to grant: tables of other owners
 }
 
+// ReachedConnection says of which connection of a state.
+type ReachedConnection struct {
+	Connection string `json:"connection"`
+	Reached
+}
+
+// Replaced is the answer to a connection that was edited.
+type Replaced struct {
+	changeReply
+	Reached
+}
+
 // register reaches the instance of a connection before it is stored: as the
 // system account, or with the setup credentials, which first make that account
 // ready and are then forgotten. old is the connection as stored, nil: a new
 // one. With dry nothing is changed anywhere.
-func (c *Connections) register(ctx context.Context, v, old *Connection, dry bool) (Registered, error) {
+func (c *Connections) register(ctx context.Context, v, old *Connection, dry bool) (Reached, error) {
 	if old != nil {
 		v.ID = old.ID // for the stored password
 		if v.Setup == nil && !reachedOtherwise(v, old) {
-			return Registered{}, nil
+			return Reached{}, nil
 		}
 	}
 	t, err := c.store.target(ctx, *v)
 	if err != nil {
-		return Registered{}, err
+		return Reached{}, err
+	}
+	if v.Setup != nil && v.Password == nil && old != nil && v.Username != old.Username {
+		t.Password = "" // a new account gets one of its own
 	}
 	if v.Setup != nil && v.Password == nil && old != nil && v.Username != old.Username {
 		t.Password = "" // a new account gets one of its own
@@ -42,12 +63,12 @@ func (c *Connections) register(ctx context.Context, v, old *Connection, dry bool
 	}
 	result, err := setup.Register(ctx, c.reach.dialer(), r)
 	if err != nil {
-		return Registered{}, instanceError("host", err)
+		return Reached{}, instanceError("host", err)
 	}
 	if v.Setup != nil && v.AWS == nil && !dry {
 		v.Password = &result.Target.Password
 	}
-	return Registered{Statements: result.Statements, Warnings: result.Warnings, DefaultPrivileges: result.DefaultPrivileges, Missing: result.Missing}, nil
+	return Reached{Statements: result.Statements, Warnings: result.Warnings, DefaultPrivileges: result.DefaultPrivileges, Missing: result.Missing}, nil
 }
 
 func (s *Setup) credentials() setup.Credentials {
@@ -90,26 +111,34 @@ func (c *Connections) known(ctx context.Context, v *Connection, server connectio
 	return e
 }
 
-// reachConnections registers the connections of a state that are new or reached otherwise than before.
-func (s *Server) reachConnections(ctx context.Context, list *[]Connection, dry bool) error {
+// reachConnections registers the connections of a state that are new or reached
+// otherwise than before. Setup credentials that stay in a state were used at the
+// registration.
+func (s *Server) reachConnections(ctx context.Context, list *[]Connection, dry bool) (all []ReachedConnection, err error) {
 	if list == nil {
-		return nil
+		return nil, nil
 	}
 	k := connectionKind()
 	for i := range *list {
 		v := &(*list)[i]
 		at := indexed("connections", i)
 		if err := k.check(v); err != nil {
-			return withPrefix(at, err)
+			return nil, withPrefix(at, err)
 		}
-		if _, err := s.reachConnection(ctx, v, dry); err != nil {
-			return withPrefix(at, err)
+		reached, err := s.reachConnection(ctx, v, false, dry)
+		if err != nil {
+			return nil, withPrefix(at, err)
+		}
+		if len(reached.Statements)+len(reached.Warnings)+len(reached.DefaultPrivileges)+len(reached.Missing) > 0 {
+			all = append(all, ReachedConnection{Connection: v.Name, Reached: reached})
 		}
 	}
-	return nil
+	return all, nil
 }
 
-func (s *Server) reachConnection(ctx context.Context, v *Connection, dry bool) (r Registered, err error) {
+// reachConnection reaches the instance of a connection as an edit has it. With
+// again setup credentials are used though nothing else differs.
+func (s *Server) reachConnection(ctx context.Context, v *Connection, again, dry bool) (r Reached, err error) {
 	k := connectionKind()
 	old, err := k.find(ctx, s.store.pool, k.key(v))
 	if err != nil {
@@ -124,13 +153,49 @@ func (s *Server) reachConnection(ctx context.Context, v *Connection, dry bool) (
 			if err != nil {
 				return r, err
 			}
-			if stored == *v.Password {
+			if stored == *v.Password && v.Username == old.Username {
 				v.Password = nil
 			}
 		}
-		if !reachedOtherwise(v, old) {
-			v.Setup = nil // it was used at the registration
+		if !again && !reachedOtherwise(v, old) {
+			v.Setup = nil
 		}
 	}
 	return s.native.register(ctx, v, old, dry)
+}
+
+// replaceConnection edits a connection. What its setup credentials made ready is
+// looked at right away.
+func (s *Server) replaceConnection(w http.ResponseWriter, r *http.Request, c caller) error {
+	k := connectionKind()
+	var v Connection
+	if err := decode(w, r, &v); err != nil {
+		return err
+	}
+	if err := k.check(&v); err != nil {
+		return err
+	}
+	if name := r.PathValue("name"); v.Name != name {
+		return invalid("name", "is %q in the body and %q in the path", v.Name, name)
+	}
+	if err := longRequest(w); err != nil {
+		return err
+	}
+	reached, err := s.reachConnection(r.Context(), &v, true, false)
+	if err != nil {
+		return err
+	}
+	var action string
+	version, err := s.store.Change(r.Context(), c.actor(), func(ch *change) (err error) {
+		action, err = k.save(r.Context(), ch, &v)
+		return err
+	})
+	if err == nil && len(reached.Statements) > 0 {
+		_, err = s.store.askSync(r.Context(), c.actor(), v.Name, "")
+	}
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, Replaced{changeReply{Version: version, Action: action}, reached})
+	return nil
 }

@@ -345,6 +345,7 @@ func (l *connectionLoop) engine(target connection.Target, open grants.Connect) (
 // takeOver keeps what a report says, and raises the alarm on revokes that wait too long.
 func (l *connectionLoop) takeOver(r connection.Report) {
 	st := &l.memory.status
+	st.NotEnforceable = r.NotEnforceable
 	st.Equal, st.Exceeds, st.Lacks, st.Applied, st.Drift, st.Pending = r.Equal, r.Exceeds, r.Lacks, r.Applied, r.Drift, r.Pending
 	if n := len(r.Lingering); n > len(st.Lingering) {
 		s := r.Lingering[n-1]

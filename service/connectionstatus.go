@@ -57,6 +57,11 @@ type ConnectionStatus struct {
 	Progress *crawl.Progress `json:"progress,omitempty"` // of a crawl that is under way
 	Holder   string          `json:"holder,omitempty"`   // the service that works on it
 
+	NotEnforceable int `json:"not_enforceable"` // of those that lack: our grants cannot be made on the table
+
+	Disabled bool            `json:"disabled,omitempty"` // nothing is enforced, but on what is enabled below
+	Waiting  []WaitingObject `json:"waiting,omitempty"`  // settings that count for nothing yet
+
 	SyncWanted int64 `json:"sync_wanted"` // number of the last sync that was asked for
 	SyncDone   int64 `json:"sync_done"`   // of the last that was done
 }
@@ -95,9 +100,9 @@ func (s *Store) ConnectionStatus(ctx context.Context, name string) (ConnectionSt
 	var deleting bool
 	var wanted, done int64
 	err := s.pool.QueryRow(ctx, `SELECT coalesce(t.body, '{}'), t.progress, c.deleting, coalesce((SELECT holder FROM portcullis.connection_leases l WHERE l.connection = c.id AND l.expires > clock_timestamp()), ''),
-			c.sync_wanted, c.sync_done
+			c.sync_wanted, c.sync_done, NOT c.enforce
 		FROM portcullis.connections c LEFT JOIN portcullis.connection_status t ON t.connection = c.id WHERE c.name = $1`, name).
-		Scan(&st, &st.Progress, &deleting, &st.Holder, &wanted, &done)
+		Scan(&st, &st.Progress, &deleting, &st.Holder, &wanted, &done, &st.Disabled)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return st, notFound("connection", name)
 	}
@@ -110,6 +115,9 @@ func (s *Store) ConnectionStatus(ctx context.Context, name string) (ConnectionSt
 	}
 	if st.State == "" {
 		st.State = standNew
+	}
+	if st.Waiting, err = waitingObjects(ctx, s.pool, name, ""); err != nil {
+		return st, err
 	}
 	return st, s.countObjects(ctx, name, &st.Objects)
 }
@@ -152,6 +160,7 @@ func (s *Store) ofStatus(ctx context.Context, name, column string, v any) error 
 // storeStatus writes how a round went; findings and accounts stay where they are nil.
 func (s *Store) storeStatus(ctx context.Context, connectionID string, st ConnectionStatus, findings []connection.Excess, accounts *ConnectionAccounts) error {
 	st.Progress, st.Holder, st.Objects, st.SyncWanted, st.SyncDone = nil, "", ObjectCounts{}, 0, 0 // read when asked for
+	st.Disabled, st.Waiting = false, nil
 	var f any
 	if findings != nil {
 		f = findings

@@ -168,7 +168,7 @@ func (w *wanting) table(t *nativeTable, columns []policy.TaggedColumn, subscribi
 		}
 		matching = append(matching, s)
 	}
-	if len(matching) == 0 && len(individual) == 0 || t.cannot {
+	if len(matching) == 0 && len(individual) == 0 {
 		return
 	}
 	sh := w.shapeOf(ds)
@@ -284,7 +284,9 @@ func (w *wanting) add(id string, a connection.Access, t *nativeTable, sh *shape,
 		}
 	}
 	set.Tables = append(set.Tables, t.ref)
-	w.partially(t, w.without[id])
+	if !t.cannot {
+		w.partially(t, w.without[id])
+	}
 	if h := w.withheld[sh.key]; h != nil {
 		h.table(fullName(w.connection.Name, t.ref.Database, t.ref.Schema, t.ref.Name))
 	}
@@ -333,6 +335,9 @@ func (w *wanting) result() desired {
 	d.want.Managed = make([]connection.ObjectRef, 0, len(w.tables.list))
 	for i := range w.tables.list {
 		d.want.Managed = append(d.want.Managed, w.tables.list[i].ref)
+		if w.tables.list[i].cannot {
+			d.want.Unenforceable = append(d.want.Unenforceable, w.tables.list[i].ref)
+		}
 	}
 	return d
 }

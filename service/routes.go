@@ -178,13 +178,20 @@ func create[T any](s *Server, k *kind[T], w http.ResponseWriter, r *http.Request
 }
 
 func put[T any](s *Server, k *kind[T], w http.ResponseWriter, r *http.Request, c caller) error {
-	var v T
+	_, reply, err := saved(s, k, w, r, c)
+	if err == nil {
+		writeJSON(w, http.StatusOK, reply)
+	}
+	return err
+}
+
+// saved creates or replaces what a request states.
+func saved[T any](s *Server, k *kind[T], w http.ResponseWriter, r *http.Request, c caller) (v T, reply changeReply, err error) {
 	if err := decode(w, r, &v); err != nil {
-		return err
+		return v, reply, err
 	}
 	want := s.keyFrom(r, k.keyFields)
-	var action string
-	version, err := s.store.Change(r.Context(), c.actor(), func(ch *change) (err error) {
+	reply.Version, err = s.store.Change(r.Context(), c.actor(), func(ch *change) (err error) {
 		ch.node = c.key.Node
 		if err := k.check(&v); err != nil {
 			return err
@@ -194,15 +201,13 @@ func put[T any](s *Server, k *kind[T], w http.ResponseWriter, r *http.Request, c
 				return invalid(k.keyFields[i], "is %q in the body and %q in the path", got, want[i])
 			}
 		}
-		action, err = k.save(r.Context(), ch, &v)
+		reply.Action, err = k.save(r.Context(), ch, &v)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		s.changed()
 	}
-	s.changed()
-	writeJSON(w, http.StatusOK, changeReply{Version: version, Action: action})
-	return nil
+	return v, reply, err
 }
 
 // changed wakes what keeps the engine in step.
@@ -298,13 +303,15 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, c caller) error {
 			return forbidden("Authorization", "the API key %q lacks permission %s", c.key.Name, p)
 		}
 	}
-	if err := s.reachConnections(r.Context(), state.Connections, dry); err != nil {
+	reached, err := s.reachConnections(r.Context(), state.Connections, dry)
+	if err != nil {
 		return err
 	}
 	reply, err := s.store.Apply(r.Context(), c.actor(), state, dry)
 	if err != nil {
 		return err
 	}
+	reply.Reached = reached
 	s.changed()
 	writeJSON(w, http.StatusOK, reply)
 	return nil

@@ -53,6 +53,12 @@ func printDifferences(io streams, reply service.ApplyReply) {
 			fmt.Fprintf(io.out, "    was %s\n    is  %s\n", d.Before, d.After)
 		}
 	}
+	for _, c := range reply.Reached {
+		describeReached(io, c.Connection, c.Reached)
+	}
+	for _, w := range reply.Waiting {
+		fmt.Fprintf(io.err, "warning: %s\n", waitingText(w))
+	}
 	verb := "changed"
 	if reply.DryRun {
 		verb = "would change"

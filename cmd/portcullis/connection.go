@@ -23,6 +23,7 @@ type action struct {
 func connectionActions() []action {
 	return []action{
 		{"add", "NAME", "register a PostgreSQL instance", connectionAdd},
+		{"set", "NAME", "change a registered connection: account, password, mapping, kinds, views …", connectionSet},
 		{"list", "", "list connections", connectionList},
 		{"show", "NAME [OBJECT]", "list databases, schemas and tables, or one with its columns", connectionShow},
 		{"status", "NAME", "how it stands: last sync, objects, pending statements, drift, unmapped people", connectionStatus},
@@ -34,6 +35,7 @@ func connectionActions() []action {
 		{"disable", "NAME or OBJECT", "do not enforce on it; what was granted is taken back", connectionState},
 		{"inherit", "OBJECT", "as the level above", connectionState},
 		{"tag", "NAME or OBJECT TAG…", "add tags, or remove them with --remove", connectionTag},
+		{"owner", "NAME or OBJECT", "who answers for it; --user or --group adds an owner, --remove removes one", connectionOwner},
 		{"proposals", "NAME [OBJECT]", "tags that comments, labels, names and samples suggest, with the commands that set them", connectionProposals},
 		{"map", "NAME", "say which account a person has there", connectionMap},
 		{"unmap", "NAME", "leave a person to the connection's mapping", connectionUnmap},
@@ -144,7 +146,7 @@ func connectionList(ctx context.Context, i *invocation) error {
 		if err := c.Call(ctx, http.MethodGet, path("connections", v.Name, "status"), nil, &st); err != nil {
 			return err
 		}
-		fmt.Fprintf(i.io.out, "%s\t%s:%d\t%s\t%s\n", v.Name, v.Host, v.Port, v.Mode, st.State)
+		fmt.Fprintf(i.io.out, "%s\t%s:%d\t%s\t%s\n", v.Name, v.Host, v.Port, v.Mode, standing(st))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -37,7 +38,7 @@ func (r *registration) define(f *flag.FlagSet) {
 	f.StringVar((*string)(&v.TLS), "tls", "verify-full", "verify-full, or disable on loopback and Unix sockets")
 	f.StringVar(&r.caFile, "instance-ca-file", "", "`file` with the CA of the instance (default: the provider's, else the system's)")
 	f.StringVar(&v.Username, "user", "portcullis", "the system `account`")
-	f.StringVar(&r.passwordFile, "password-file", "", "`file` with the system account's password (or PORTCULLIS_CONNECTION_PASSWORD); made up if the setup makes the account")
+	f.StringVar(&r.passwordFile, "password-file", "", "`file` with the system account's password, - for standard input (or PORTCULLIS_CONNECTION_PASSWORD); made up if the setup makes the account")
 	f.StringVar((*string)(&v.Mode), "mode", "broker", "broker: the account may execute functions that grant, no more; grantor: it can itself read and write all that it manages")
 	f.StringVar(&v.Prefix, "prefix", connection.DefaultPrefix, "`prefix` of the roles that are made")
 	f.BoolVar(&v.MakeRoles, "make-roles", false, "make login roles for people who have none; they have no password: how people log in as them is the instance's business")
@@ -132,7 +133,7 @@ func list(text string) []string {
 func secret(file, variable string) (*string, error) {
 	text := os.Getenv(variable)
 	if file != "" {
-		raw, err := os.ReadFile(file)
+		raw, err := readFile(file)
 		if err != nil {
 			return nil, err
 		}
@@ -144,6 +145,14 @@ func secret(file, variable string) (*string, error) {
 		return nil, nil
 	}
 	return &text, nil
+}
+
+// readFile reads a file, or standard input where its name is -.
+func readFile(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(os.Stdin)
+	}
+	return os.ReadFile(name)
 }
 
 // ask reads a password from the terminal without showing it.
@@ -215,16 +224,21 @@ func connectionAdd(ctx context.Context, i *invocation) error {
 
 func describeRegistration(io streams, made service.Registered) {
 	fmt.Fprintf(io.out, "registered %s: %s:%d, %s mode, system account %s\n", made.Name, made.Host, made.Port, made.Mode, made.Username)
-	for _, w := range made.Warnings {
-		fmt.Fprintf(io.err, "warning: %s\n", w)
+	describeReached(io, made.Name, made.Reached)
+}
+
+// describeReached tells what an administrator should know and a DBA has to do.
+func describeReached(io streams, name string, r service.Reached) {
+	for _, w := range r.Warnings {
+		fmt.Fprintf(io.err, "warning: %s: %s\n", name, w)
 	}
-	for _, m := range made.Missing {
-		fmt.Fprintf(io.err, "not enforceable yet: %s\n", m)
+	for _, m := range r.Missing {
+		fmt.Fprintf(io.err, "not enforceable yet: %s: %s\n", name, m)
 	}
-	if len(made.DefaultPrivileges) > 0 {
-		fmt.Fprintln(io.out, "New tables are enforceable once each role that makes tables ran:")
+	if len(r.DefaultPrivileges) > 0 {
+		fmt.Fprintf(io.out, "%s: new tables are enforceable once each role that makes tables ran:\n", name)
 	}
-	for _, d := range made.DefaultPrivileges {
+	for _, d := range r.DefaultPrivileges {
 		fmt.Fprintf(io.out, "  %s: %s\n", d.Database, d.Statement)
 	}
 }
@@ -232,8 +246,8 @@ func describeRegistration(io streams, made service.Registered) {
 func connectionScript(ctx context.Context, i *invocation) error {
 	var r registration
 	r.define(i.flags)
-	removal := i.flags.Bool("removal", false, "print what takes away what the script made, for after the connection was deleted")
-	databases := i.flags.String("databases", "", "further `databases`, separated by commas")
+	removal := i.flags.Bool("removal", false, "print what takes away what the script made: print it before the connection is deleted, run it afterwards")
+	databases := i.flags.String("databases", "", "`databases` beside the connection's own, separated by commas (default: all that a registered connection has)")
 	c, err := i.call(1, 1)
 	if err != nil {
 		return err
@@ -245,17 +259,16 @@ func connectionScript(ctx context.Context, i *invocation) error {
 // script prints the script of a connection that is registered, or of one that the flags describe.
 func (i *invocation) script(ctx context.Context, c *service.Client, r *registration, removal bool, databases []string) error {
 	req := service.ScriptRequest{Databases: databases, AcceptCreateRoleEscalation: r.setup.AcceptCreateRoleEscalation, Removal: removal}
-	if r.v.Host == "" {
-		if err := c.Call(ctx, http.MethodGet, path("connections", i.args[0]), nil, &req.Connection); err != nil {
-			return err
-		}
-	} else {
-		r.setup.Username = ""
-		var err error
-		if req.Connection, err = r.connection(i.args[0], i.io); err != nil {
-			return err
-		}
-		req.Connection.Password = nil // a script that is printed holds none
+	r.setup.Username = ""
+	var err error
+	if r.v.Host != "" {
+		req.Connection, err = r.connection(i.args[0], i.io)
+	} else if err = c.Call(ctx, http.MethodGet, path("connections", i.args[0]), nil, &req.Connection); err == nil {
+		req.Connection, err = r.over(i.flags, req.Connection, i.io)
 	}
+	if err != nil {
+		return err
+	}
+	req.Connection.Password = nil // a script that is printed holds none
 	return i.printScript(ctx, c, path("connection_script"), req)
 }

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
-	"unicode"
 
+	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/service"
 )
 
@@ -34,19 +33,9 @@ func connectionProposals(ctx context.Context, i *invocation) error {
 	for _, p := range list {
 		column := ""
 		if p.Column != "" {
-			column = " --column " + shellQuoted(p.Column)
+			column = " --column " + connection.ShellWord(p.Column)
 		}
-		fmt.Fprintf(i.io.out, "portcullis connection tag %s%s %s    # %.0f %%: %q\n", shellQuoted(p.Object), column, shellQuoted(p.Tag), 100*p.Confidence, p.Reason)
+		fmt.Fprintf(i.io.out, "portcullis connection tag %s%s %s    # %.0f %%: %q\n", connection.ShellWord(p.Object), column, connection.ShellWord(p.Tag), 100*p.Confidence, p.Reason)
 	}
 	return nil
-}
-
-// shellQuoted makes text one word of a command that people paste.
-func shellQuoted(text string) string {
-	if text != "" && !strings.ContainsFunc(text, func(r rune) bool {
-		return !strings.ContainsRune("._-", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
-	}) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

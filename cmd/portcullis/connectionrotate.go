@@ -42,9 +42,11 @@ func connectionRotate(ctx context.Context, i *invocation) error {
 	if !same {
 		v.Username = *user
 	}
-	if err := c.Call(ctx, http.MethodPut, at, v, nil); err != nil {
+	var done service.Replaced
+	if err := c.Call(ctx, http.MethodPut, at, v, &done); err != nil {
 		return err
 	}
+	describeReached(i.io, v.Name, done.Reached)
 	fmt.Fprintf(i.io.out, "%s: the system account is %s\n", v.Name, v.Username)
 	if !same {
 		fmt.Fprintf(i.io.out, "%s has nothing left here; a DBA may drop it.\n", old)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 // connectionState serves enable, disable and inherit.
 func connectionState(ctx context.Context, i *invocation) error {
+	ahead := i.flags.Bool("ahead", false, aboutAhead)
 	c, err := i.call(1, 1)
 	if err != nil {
 		return err
@@ -21,7 +23,7 @@ func connectionState(ctx context.Context, i *invocation) error {
 	defer c.Close()
 	state := i.action
 	if strings.Contains(i.args[0], ".") {
-		return editObject(ctx, c, i.args[0], func(o *service.ObjectSettings) { o.State = state })
+		return i.editObject(ctx, c, i.args[0], "", *ahead, func(o *service.ObjectSettings) { o.State = state })
 	}
 	if state == "inherit" {
 		return usage(i.flags, i.io, "a connection has nothing to inherit from: enable or disable it")
@@ -32,6 +34,7 @@ func connectionState(ctx context.Context, i *invocation) error {
 func connectionTag(ctx context.Context, i *invocation) error {
 	remove := i.flags.Bool("remove", false, "remove the tags")
 	column := i.flags.String("column", "", "tag this `column` of a table")
+	ahead := i.flags.Bool("ahead", false, aboutAhead)
 	c, err := i.call(2, -1)
 	if err != nil {
 		return err
@@ -50,7 +53,7 @@ func connectionTag(ctx context.Context, i *invocation) error {
 		}
 		return editConnection(ctx, c, name, func(v *service.Connection) { v.Tags = edit(v.Tags) })
 	}
-	return editObject(ctx, c, name, func(o *service.ObjectSettings) {
+	return i.editObject(ctx, c, name, *column, *ahead, func(o *service.ObjectSettings) {
 		if *column == "" {
 			o.Tags = edit(o.Tags)
 			return
@@ -75,8 +78,11 @@ func editConnection(ctx context.Context, c *service.Client, name string, edit fu
 	return c.Call(ctx, http.MethodPut, at, v, nil)
 }
 
-// editObject changes what is said of an object; when nothing is left to say, the entry goes.
-func editObject(ctx context.Context, c *service.Client, name string, edit func(*service.ObjectSettings)) error {
+const aboutAhead = "say it of what was not seen yet: it waits until it is there"
+
+// editObject changes what is said of an object, or of one of its columns; when
+// nothing is left to say, the entry goes.
+func (i *invocation) editObject(ctx context.Context, c *service.Client, name, column string, ahead bool, edit func(*service.ObjectSettings)) error {
 	o := service.ObjectSettings{Name: name}
 	at := path("connection_objects", name)
 	var refused *service.Error
@@ -84,6 +90,11 @@ func editObject(ctx context.Context, c *service.Client, name string, edit func(*
 	missing := errors.As(err, &refused) && refused.Status == http.StatusNotFound
 	if err != nil && !missing {
 		return err
+	}
+	if !ahead && (missing || column != "" && !slices.ContainsFunc(o.Columns, func(col service.ColumnTags) bool { return col.Name == column })) {
+		if err := seenAlready(ctx, c, name, column); err != nil {
+			return err
+		}
 	}
 	edit(&o)
 	o.Columns = slices.DeleteFunc(o.Columns, func(col service.ColumnTags) bool { return len(col.Tags) == 0 })
@@ -93,7 +104,37 @@ func editObject(ctx context.Context, c *service.Client, name string, edit func(*
 		}
 		return c.Call(ctx, http.MethodDelete, at, nil, nil)
 	}
-	return c.Call(ctx, http.MethodPut, at, o, nil)
+	var reply service.SettledObject
+	if err := c.Call(ctx, http.MethodPut, at, o, &reply); err != nil {
+		return err
+	}
+	if reply.Waiting {
+		fmt.Fprintf(i.io.err, "%s was not seen yet: this waits for it\n", name)
+	}
+	if len(reply.UnknownColumns) > 0 {
+		fmt.Fprintf(i.io.err, "%s has no column %s: tags wait for it\n", name, strings.Join(reply.UnknownColumns, ", "))
+	}
+	return nil
+}
+
+// seenAlready fails where there is no such object or column: most likely it was misspelled.
+func seenAlready(ctx context.Context, c *service.Client, name, column string) error {
+	connection, _, _ := strings.Cut(name, ".")
+	hint := "See portcullis connection show " + connection + "; --ahead says it of what is to come."
+	var o service.Object
+	var refused *service.Error
+	err := c.Call(ctx, http.MethodGet, path("connections", connection, "objects", name), nil, &o)
+	switch {
+	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
+		return &service.Error{Code: "not_found", Field: "object", Message: "nothing named " + name + " was seen", Hint: hint}
+	case err != nil:
+		return err
+	case o.Dropped != nil:
+		return &service.Error{Code: "not_found", Field: "object", Message: name + " is no longer there", Hint: hint}
+	case column != "" && !slices.ContainsFunc(o.Columns, func(col service.ObjectColumn) bool { return col.Name == column }):
+		return &service.Error{Code: "not_found", Field: "column", Message: name + " has no column " + column, Hint: hint}
+	}
+	return nil
 }
 
 func connectionMap(ctx context.Context, i *invocation) error {

@@ -32,7 +32,7 @@ func connectionStatus(ctx context.Context, i *invocation) error {
 	} else {
 		printConnectionStatus(i.io, st)
 	}
-	if err == nil && *check && (st.State != "in step" || st.Exceeds+st.Lacks > 0) {
+	if err == nil && *check && (st.Disabled || st.State != "in step" || st.Exceeds+st.Lacks > 0) {
 		return errNotInStep
 	}
 	return err
@@ -42,7 +42,7 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(io.out, "%-16s%s\n", name, fmt.Sprintf(format, args...))
 	}
-	line("state", "%s", st.State)
+	line("state", "%s", standing(st))
 	if e := st.Error; e != nil {
 		line("error", "%s", e)
 		if e.Hint != "" {
@@ -61,7 +61,11 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 		line("", "%d databases could not be read, %d tables are not enforceable", o.Unreadable, o.NotEnforceable)
 	}
 	line("people", "%d mapped, %d without an account, %d warnings", st.People.Mapped, st.People.Unmapped, st.People.Warnings)
-	line("access", "%d equal, %d exceed by what others gave, %d lack", st.Equal, st.Exceeds, st.Lacks)
+	lack := fmt.Sprintf("%d lack", st.Lacks)
+	if st.NotEnforceable > 0 {
+		lack += fmt.Sprintf(", %d of them not enforceable", st.NotEnforceable)
+	}
+	line("access", "%d equal, %d exceed by what others gave, %s", st.Equal, st.Exceeds, lack)
 	line("drift", "%d statements in the last round mended what somebody changed, %d in all", st.Drift, st.Drifts)
 	for _, p := range st.Overdue {
 		line("OVERDUE", "%s: pending since %s%s", p.Statement, when(&p.Since), blocker(p))
@@ -92,6 +96,24 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 	for _, l := range st.Lacking {
 		line("not enforceable", "%s", l)
 	}
+	for _, w := range st.Waiting {
+		line("waits", "%s", waitingText(w))
+	}
+}
+
+// standing is the state in words. What is not enforced on is in step with ease.
+func standing(st service.ConnectionStatus) string {
+	if st.Disabled && st.State != "deleting" {
+		return st.State + ", disabled: nothing is enforced but what is enabled below"
+	}
+	return st.State
+}
+
+func waitingText(w service.WaitingObject) string {
+	if len(w.Columns) > 0 {
+		return w.Name + ": tags wait for column " + strings.Join(w.Columns, ", ")
+	}
+	return w.Name + ": settings wait for it to be seen"
 }
 
 func fixed(fix string) string {
@@ -161,6 +183,13 @@ func connectionShow(ctx context.Context, i *invocation) error {
 	if i.remote.json() {
 		return printJSON(i.io, all)
 	}
+	st, err := i.status(ctx, c, i.args[0])
+	if err != nil {
+		return err
+	}
+	for _, w := range st.Waiting {
+		fmt.Fprintf(i.io.out, "waits\t%s\n", waitingText(w))
+	}
 	return nil
 }
 
@@ -183,6 +212,12 @@ func printObject(io streams, o service.Object) {
 	if len(o.Tags) > 0 {
 		notes = append(notes, "tags "+strings.Join(o.Tags, ", "))
 	}
+	if len(o.InheritedTags) > 0 {
+		notes = append(notes, "inherits tags "+strings.Join(o.InheritedTags, ", "))
+	}
+	if len(o.Owners) > 0 {
+		notes = append(notes, "owners "+ownersText(o.Owners))
+	}
 	fmt.Fprintf(io.out, "%s\t%s\t%s\t%s\n", o.Name, kind, o.State, strings.Join(notes, "; "))
 }
 
@@ -195,7 +230,10 @@ func (i *invocation) showObject(ctx context.Context, c *service.Client) error {
 		return printJSON(i.io, o)
 	}
 	printObject(i.io, o)
-	fmt.Fprintf(i.io.out, "  owner %s, id %s\n", o.Owner, o.ID)
+	fmt.Fprintf(i.io.out, "  owner there %s, id %s\n", o.Owner, o.ID)
+	if len(o.InheritedOwners) > 0 {
+		fmt.Fprintf(i.io.out, "  owners of levels above: %s\n", ownersText(o.InheritedOwners))
+	}
 	if o.Fix != "" {
 		fmt.Fprintf(i.io.out, "  a DBA runs: %s\n", o.Fix)
 	}

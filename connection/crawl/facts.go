@@ -14,6 +14,7 @@ import (
 // facts of a database that decide what is enforceable in it.
 type facts struct {
 	database uint32
+	target   connection.Target
 	mode     connection.Mode
 	grantor  uint32 // OID of the role whose privileges the grants come from, 0: there is none
 	name     string // of that role
@@ -24,7 +25,7 @@ type facts struct {
 }
 
 func readFacts(ctx context.Context, conn *pgx.Conn, t connection.Target) (facts, error) {
-	f := facts{mode: t.Mode, views: t.ViewsOwner()}
+	f := facts{target: t, mode: t.Mode, views: t.ViewsOwner()}
 	var grantor *uint32
 	if err := conn.QueryRow(ctx, factsSQL, pgx.QueryExecModeExec, t.Mode == connection.ModeBroker, t.OwnerRole()).Scan(&f.database, &grantor, &f.broker); err != nil {
 		return f, err

@@ -33,7 +33,7 @@ func (l lack) privileges() []string {
 func (l lack) explain(f facts, database, schema string, o connection.Object) (reason, fix string) {
 	if f.mode == connection.ModeBroker && !f.readable() {
 		return "the broker is not installed in this database, or the system account may not use it",
-			"portcullis connection add --print-script shows the script to run in database " + sqltext.Identifier(database)
+			"-- run by psql what this prints: " + f.target.ScriptCommand(database)
 	}
 	table := sqltext.Identifier(schema) + "." + sqltext.Identifier(o.Name)
 	var reasons, fixes []string

@@ -46,6 +46,9 @@ type table struct {
 	ref   connection.ObjectRef
 	class int32 // -1: not there, or under another name
 	wrong string
+
+	told    bool // the crawl says why it cannot be granted on
+	lacking bool // and so does the plan, of what is wanted
 }
 
 // class is tables of one schema with the same owner and the same ACL: of a

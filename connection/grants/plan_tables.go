@@ -81,7 +81,7 @@ func (p *planner) compareSet(d *database, s wantedSet, number int32, wanted []in
 			if wanted[t] == number && d.tables[t].class >= 0 {
 				p.grantTable(d, &d.classes[d.tables[t].class], t, s, s.bits)
 			} else if wanted[t] == number {
-				p.lack(d.tables[t].wrong, d.tables[t])
+				p.lack(d.tables[t].wrong, &d.tables[t])
 			}
 		}
 	}
@@ -150,14 +150,17 @@ func (p *planner) grantTable(d *database, k *class, t int32, s wantedSet, missin
 		reason = fmt.Sprintf("the broker does not list it; its owner runs: SELECT portcullis_broker.list_schema(%s)", sqltext.Literal(k.schema.name))
 	}
 	if reason != "" {
-		p.lack(reason, d.tables[t])
+		p.lack(reason, &d.tables[t])
 		return
 	}
 	p.add(&p.grants, change{action: grantTable, as: as, role: s.role, object: d.tables[t].ref, privileges: missing.names()})
 }
 
-func (p *planner) lack(reason string, t table) {
-	p.lacking[reason] = append(p.lacking[reason], t.String())
+func (p *planner) lack(reason string, t *table) {
+	t.lacking = true
+	if !t.told {
+		p.lacking[reason] = append(p.lacking[reason], t.String())
+	}
 }
 
 // grantAs is who can grant on the tables of a class, or the reason why nobody of
@@ -183,7 +186,7 @@ func (p *planner) grantAs(d *database, k *class, want bits) (as, reason string) 
 }
 
 func (p *planner) brokerLacks(d *database) string {
-	hint := "; the owner runs the script that `portcullis connection add --print-script` prints"
+	hint := "; the owner runs by psql what this prints: " + p.target.ScriptCommand(d.name)
 	switch {
 	case d.broker == nil:
 		return "the broker is not installed in " + d.name + hint

@@ -222,7 +222,7 @@ func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) 
 		r.Lacking = append(r.Lacking, lackingText(reason, v.plan.lacking[reason]))
 	}
 	st := evaluate(v.cat, v.want, e.o.MaxExcess, nil)
-	r.Equal, r.Exceeds, r.Lacks, r.Excess = st.equal, st.exceeds, st.lacks, st.causes.list()
+	r.Equal, r.Exceeds, r.Lacks, r.NotEnforceable, r.Excess = st.equal, st.exceeds, st.lacks, st.unenforceable, st.causes.list()
 	r.Excess = append(r.Excess, foreignMembers(e.o.Target, v)...)
 	r.Excess = append(r.Excess, publications(v)...)
 	return r, e.settle(ctx, v)

@@ -10,6 +10,7 @@ import (
 // thousand people and a hundred thousand tables are a few sums.
 type standing struct {
 	equal, exceeds, lacks int
+	unenforceable         int // of those that lack
 	causes                causes
 }
 
@@ -218,6 +219,9 @@ func (e *evaluator) judge(at int, c *crowd) {
 			e.blame(at, int32(t), c, beyond)
 		case should[t]&^has != 0:
 			e.out.lacks += len(c.people)
+			if d.tables[t].lacking || d.tables[t].told {
+				e.out.unenforceable += len(c.people)
+			}
 		default:
 			e.out.equal += len(c.people)
 		}

@@ -55,6 +55,10 @@ func number(w connection.Want, prefix string) (*wanted, error) {
 	for _, t := range w.Managed {
 		out.place(t)
 	}
+	for _, t := range w.Unenforceable {
+		d, at := out.place(t)
+		out.databases[d].tables[at].told = true
+	}
 	ids := map[string]string{}
 	for _, s := range w.Sets {
 		if s.Access != connection.Read && s.Access != connection.Write {

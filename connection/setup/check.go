@@ -213,10 +213,7 @@ func (r *Report) owned(ctx context.Context, conn *pgx.Conn, t connection.Target,
 
 // broker looks whether the functions are those that this version needs.
 func (r *Report) broker(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) (bool, error) {
-	reinstall := "-- run by psql what this prints: portcullis connection print-script " + t.Name
-	if name != t.Database {
-		reinstall += " --databases " + name
-	}
+	reinstall := "-- run by psql what this prints: " + t.ScriptCommand(name)
 	var callable bool
 	err := one(ctx, conn, `SELECT coalesce(has_schema_privilege($1, 'USAGE') AND has_function_privilege(to_regprocedure($1 || '.about()'), 'EXECUTE')
 		AND has_function_privilege(to_regprocedure($1 || '.tables(jsonb)'), 'EXECUTE')

@@ -29,6 +29,7 @@ func fill(name string, o ScriptOptions, database string) string {
 		"{{escalation}}", fmt.Sprint(o.AcceptCreateRoleEscalation),
 		"{{grantor}}", fmt.Sprint(t.Mode == connection.ModeGrantor),
 		"{{grantor_oid}}", grantorOID(t),
+		"{{databases}}", literals(o.databases()),
 		"{{only_schemas}}", onlySchemas(o.Schemas[database]),
 	).Replace(string(text))
 }
@@ -50,11 +51,15 @@ func onlySchemas(names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
+	return " AND n.nspname IN (" + literals(slices.Sorted(slices.Values(names))) + ")"
+}
+
+func literals(names []string) string {
 	quoted := make([]string, len(names))
-	for i, n := range slices.Sorted(slices.Values(names)) {
+	for i, n := range names {
 		quoted[i] = sqltext.Literal(n)
 	}
-	return " AND n.nspname IN (" + strings.Join(quoted, ", ") + ")"
+	return strings.Join(quoted, ", ")
 }
 
 // connectLine is psql's command, with a connection string since a plain name

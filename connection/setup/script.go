@@ -62,6 +62,7 @@ func RemovalScript(o ScriptOptions) (string, error) {
 	fmt.Fprintf(&b, "-- Takes away what makes %s a connection of Portcullis. Delete the connection first:\n", comment(o.Target.Host))
 	b.WriteString("-- that takes back what was granted, and this script stops where something is left.\n\\set ON_ERROR_STOP on\n")
 	names := o.databases()
+	b.WriteString("\n" + connectLine(o.Target.Database) + fill("remove_guard", o, ""))
 	for i := len(names) - 1; i >= 0; i-- { // the one that holds roles last
 		sql, err := removalSQL(o, names[i])
 		if err != nil {

@@ -229,7 +229,7 @@ func verify(ctx context.Context, d *dial.Dialer, res *Result) error {
 		return nil
 	}
 	return &connection.Error{Code: CodePrivilege, Message: "the system account lacks privileges", Detail: strings.Join(lacking, "\n"),
-		Hint: "A DBA runs these statements, or the script that --print-script prints."}
+		Hint: "A DBA runs these statements, or the script that `portcullis connection print-script` prints."}
 }
 
 // one reads one row into fields.
