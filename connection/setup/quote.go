@@ -29,6 +29,7 @@ func fill(name string, o ScriptOptions, database string) string {
 		"{{escalation}}", fmt.Sprint(o.AcceptCreateRoleEscalation),
 		"{{grantor}}", fmt.Sprint(t.Mode == connection.ModeGrantor),
 		"{{grantor_oid}}", grantorOID(t),
+		"{{views_name}}", sqltext.Literal(t.ViewsOwner()),
 		"{{databases}}", literals(o.databases()),
 		"{{only_schemas}}", onlySchemas(o.Schemas[database]),
 	).Replace(string(text))
