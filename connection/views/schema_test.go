@@ -23,7 +23,7 @@ func TestAStolenAccountMakesNoSchemaOfItsOwn(t *testing.T) {
 			}
 			// Temporary tables of its own do not stand before PostgreSQL's in the function.
 			for _, sql := range []string{"CREATE TEMP TABLE pg_roles AS SELECT oid, 'portcullis_views'::name AS rolname, false AS rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = 'dba'",
-				"CREATE TEMP TABLE pg_namespace (oid oid, nspname name, nspowner oid)", "INSERT INTO pg_namespace VALUES (1, 'evil', 0)", "SET search_path = pg_temp"} {
+				"CREATE TEMP TABLE pg_namespace (oid oid, nspname name, nspowner oid)", "INSERT INTO pg_namespace VALUES (1, 'evil', 0)", "SET search_path = pg_temp, pg_catalog"} {
 				if err := run(sql); err != nil {
 					t.Fatal(err)
 				}
