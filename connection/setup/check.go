@@ -303,9 +303,9 @@ func (r *Report) tables(ctx context.Context, conn *pgx.Conn, t connection.Target
 // views looks, where there is a role that owns views, whether they can be made,
 // and whether the account could make schemas that somebody's search path finds.
 func (r *Report) views(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) error {
-	var meant, self, owner bool
-	if err := one(ctx, conn, `SELECT v.oid IS NOT NULL, has_database_privilege(current_database(), 'CREATE'), coalesce(has_database_privilege(v.oid, current_database(), 'CREATE'), false)
-		FROM (SELECT) x LEFT JOIN pg_roles v ON v.rolname = $1`, []any{t.ViewsOwner()}, &meant, &self, &owner); err != nil {
+	var meant, self, owner, bypass bool
+	if err := one(ctx, conn, `SELECT v.oid IS NOT NULL, has_database_privilege(current_database(), 'CREATE'), coalesce(has_database_privilege(v.oid, current_database(), 'CREATE'), false), coalesce(v.rolbypassrls, false)
+		FROM (SELECT) x LEFT JOIN pg_roles v ON v.rolname = $1`, []any{t.ViewsOwner()}, &meant, &self, &owner, &bypass); err != nil {
 		return fmt.Errorf("asking who may make schemas: %w", err)
 	}
 	if self || owner {
@@ -318,6 +318,10 @@ func (r *Report) views(ctx context.Context, conn *pgx.Conn, t connection.Target,
 	}
 	if !meant {
 		return nil
+	}
+	if !bypass {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%s is subject to policies of tables, in which who owns a table with a view can read what it may read: ALTER ROLE %s BYPASSRLS;",
+			t.ViewsOwner(), sqltext.Identifier(t.ViewsOwner())))
 	}
 	ready, err := views.Ready(ctx, conn, t)
 	if err == nil && !ready {

@@ -112,7 +112,7 @@ func (a *applier) refuse(t Table, reason, fix string) {
 // the script was run here, whether views of that owner stand, and to whom the
 // schema belongs if to somebody who is none of ours. The function runs as its owner: it
 // must be a DBA, not somebody who made the schema first.
-const readySQL = `SELECT coalesce(pg_has_role(r.oid, 'MEMBER'), false) AND NOT r.rolsuper AND NOT r.rolbypassrls AND NOT r.rolcanlogin AND NOT r.rolcreaterole,
+const readySQL = `SELECT coalesce(pg_has_role(r.oid, 'MEMBER'), false) AND NOT r.rolsuper AND NOT r.rolcanlogin AND NOT r.rolcreaterole,
 		EXISTS (SELECT FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid AND p.proowner = n.nspowner AND p.prosecdef
 				AND p.proname = 'make_schema' AND p.pronargs = 1 AND p.proargtypes[0] = 'oid'::regtype
 			WHERE n.nspname = $2 AND has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_function_privilege(r.oid, p.oid, 'EXECUTE')

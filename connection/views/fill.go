@@ -96,8 +96,8 @@ func (b base) unreadable(t Table, owner string) (reason, fix string) {
 		// One that acts with the rights of whoever asks would read what the owner of views may read.
 		return "it is a view: its owner could let it read whatever the owner of views may read", ""
 	case b.secured:
-		// Policies run with the rights of the owner of views, and not for whoever asks.
-		return "row-level security is on: its policies would mean the owner of views, not who asks", ""
+		// The owner of views bypasses policies: they would run with its rights, and not for whoever asks.
+		return "row-level security is on: its policies would not mean who asks", ""
 	case !b.may:
 		return "the owner of views may not read the table", fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s.%s TO %s;", schema, owner, schema, sqltext.Identifier(t.Ref.Name), owner)
 	}

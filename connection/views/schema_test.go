@@ -182,3 +182,28 @@ func TestATableThatIsSwappedIsNotShown(t *testing.T) {
 		t.Errorf("ana sees %d rows of a view in the table's place, %v", n, err)
 	}
 }
+
+// TestTheOwnerOfATableReadsNoOther has who owns a table with a view write a policy
+// that reads another one, which the owner of views may read and they may not. The positive control
+// is an owner of views who does not bypass policies.
+func TestTheOwnerOfATableReadsNoOther(t *testing.T) {
+	for _, major := range []int{14, 18} {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			b := newBench(t, major)
+			table, other := b.small(t, "t"), b.small(t, "other")
+			b.apply(t, table, other)
+			b.exec(t, "CREATE ROLE seller", "ALTER TABLE public.t OWNER TO seller; GRANT SELECT ON public.t TO portcullis_views", "GRANT CREATE ON SCHEMA public TO seller", "SET ROLE seller",
+				"CREATE FUNCTION public.leak(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'heard %', $1; END $$",
+				"ALTER TABLE public.t ENABLE ROW LEVEL SECURITY; ALTER TABLE public.t FORCE ROW LEVEL SECURITY",
+				"CREATE POLICY p ON public.t USING ((SELECT bool_and(public.leak(o.note)) FROM public.other o))", "RESET ROLE")
+			var n int
+			if err := b.connect(t, "ana", "secret").QueryRow(t.Context(), "SELECT count(*) FROM policy_public.t").Scan(&n); err != nil || n != 1 {
+				t.Errorf("ana sees %d rows, %v", n, err)
+			}
+			b.exec(t, "ALTER ROLE portcullis_views NOBYPASSRLS")
+			if err := b.connect(t, "ana", "secret").QueryRow(t.Context(), "SELECT count(*) FROM policy_public.t").Scan(&n); err == nil || !strings.Contains(err.Error(), "heard a") {
+				t.Errorf("without BYPASSRLS: %v", err)
+			}
+		})
+	}
+}

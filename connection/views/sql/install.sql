@@ -12,8 +12,17 @@ BEGIN
 		COMMENT ON ROLE {{owner}} IS {{comment}};
 	END IF;
 	IF EXISTS (SELECT FROM pg_roles WHERE rolname = {{owner_name}}
-			AND (rolcanlogin OR rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)) THEN
+			AND (rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)) THEN
 		RAISE EXCEPTION 'role % is not as it is needed: NOLOGIN and nothing more', quote_ident({{owner_name}});
+	END IF;
+	-- Policies of a table would run with its rights, and read other tables for whoever owns that one.
+	IF NOT (SELECT rolbypassrls FROM pg_roles WHERE rolname = {{owner_name}}) THEN
+		BEGIN
+			ALTER ROLE {{owner}} BYPASSRLS;
+		EXCEPTION WHEN insufficient_privilege THEN
+			RAISE WARNING 'role % should have BYPASSRLS', quote_ident({{owner_name}})
+				USING HINT = 'A superuser runs: ALTER ROLE {{owner}} BYPASSRLS. Without it who owns a table with a view can read what that role may read.';
+		END;
 	END IF;
 	GRANT {{owner}} TO {{account}};
 	-- Who makes a schema that belongs to a role must be able to become that role.
