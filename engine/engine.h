@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include "../odbc/block.h"
 
-#define PC_ABI 5				/* bumped with every change of this file or of block.h */
+#define PC_ABI 6				/* bumped with every change of this file or of block.h */
 
 /* Results of calls. */
 #define PC_OK		0			/* done, reply filled */
@@ -299,7 +299,10 @@ typedef struct pc_import_request
 	int32_t		spare;
 } pc_import_request;
 
-/* Rows of one column: CREATE FOREIGN TABLE statements. */
+/*
+ * Rows of two columns: CREATE FOREIGN TABLE, NULL for a table that is left out,
+ * and a warning of what is left out, NULL for none.
+ */
 extern int32_t pc_import(const pc_import_request *request, uint64_t *ticket, pc_error *err);
 
 /* One row: row count (exact), for ANALYZE by immutasys.analyze() and use_remote_estimate.

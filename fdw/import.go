@@ -36,7 +36,16 @@ type ImportedTable struct {
 	Name         string
 	Columns      []ImportedColumn
 	LeftOut      []string // columns that cannot be read, and why
-	SQL          string   // CREATE FOREIGN TABLE
+	SQL          string   // CREATE FOREIGN TABLE, "" if the table is left out
+	Why          *Error   // it is left out
+}
+
+// Warnings say what of the table is left out.
+func (t *ImportedTable) Warnings() []string {
+	if t.Why != nil {
+		return []string{"left out: " + t.Why.Message}
+	}
+	return t.LeftOut
 }
 
 // ImportedColumn is one column of it.
@@ -78,8 +87,10 @@ func buildImport(cols []remoteColumn, r ImportRequest, schemaOption string) ([]I
 					Hint: "Use import_case 'keep', or LIMIT TO."}
 			}
 			taken[t.Name] = t.RemoteName
-			if err := t.fill(cols[start:end], r); err != nil {
-				return nil, err
+			if why := t.fill(cols[start:end], r); why != nil {
+				if err := t.leaveOut(why, r); err != nil {
+					return nil, err
+				}
 			}
 			tables = append(tables, t)
 		}
@@ -107,19 +118,34 @@ func (r ImportRequest) includes(local string) bool {
 	return r.List == ImportExcept
 }
 
-func (t *ImportedTable) fill(cols []remoteColumn, r ImportRequest) error {
-	if err := localIdentifier("table", t.Name); err != nil {
-		return err
+// leaveOut notes why a table is left out, which is an error if it was asked for.
+func (t *ImportedTable) leaveOut(why *Error, r ImportRequest) error {
+	if r.List == ImportLimitTo {
+		return why
+	}
+	t.SQL, t.Why = "", why
+	return nil
+}
+
+func (t *ImportedTable) fill(cols []remoteColumn, r ImportRequest) *Error {
+	if why := unfitName(t.Name); why != "" {
+		return byHand(t, "its name %s", why)
+	}
+	if len(cols) > maxColumns {
+		return byHand(t, "it has %d columns, and a table here has %d at most", len(cols), maxColumns)
 	}
 	taken := map[string]string{}
 	for _, c := range cols {
 		if c.localType == "" {
-			t.LeftOut = append(t.LeftOut, fmt.Sprintf("column %q of type %s cannot be read", c.name, c.remoteType))
+			t.LeftOut = append(t.LeftOut, fmt.Sprintf("column %q of remote table %q is left out: type %s cannot be read", printable(c.name), printable(t.RemoteName), c.remoteType))
 			continue
 		}
 		local := r.localName(c.name)
-		if err := localIdentifier("column", local); err != nil {
-			return err
+		if why := unfitName(local); why != "" {
+			return byHand(t, "the name of its column %q %s", printable(c.name), why)
+		}
+		if systemColumns[local] {
+			return byHand(t, "PostgreSQL keeps the name of its column %q for itself", local)
 		}
 		if other, twice := taken[local]; twice {
 			return &Error{State: "42701", Message: fmt.Sprintf("the remote columns %q and %q of table %q would both be named %q here", other, c.name, t.RemoteName, local),
@@ -132,13 +158,25 @@ func (t *ImportedTable) fill(cols []remoteColumn, r ImportRequest) error {
 	return nil
 }
 
-// localIdentifier refuses names that PostgreSQL would cut.
-func localIdentifier(what, name string) error {
-	if len(name) > 63 {
-		return &Error{State: stateNameTooLong, Message: fmt.Sprintf("the name of remote %s %q is longer than 63 bytes", what, printable(name)),
-			Hint: "Leave the table out with EXCEPT and create it by hand with table_name and column_name."}
+// maxColumns is PostgreSQL's MaxHeapAttributeNumber.
+const maxColumns = 1600
+
+var systemColumns = map[string]bool{"ctid": true, "xmin": true, "cmin": true, "xmax": true, "cmax": true, "tableoid": true}
+
+// unfitName says why a name cannot be one here; PostgreSQL would cut a longer one.
+func unfitName(name string) string {
+	switch {
+	case name == "":
+		return "is empty"
+	case len(name) > 63:
+		return "is longer than 63 bytes"
 	}
-	return nil
+	return ""
+}
+
+func byHand(t *ImportedTable, why string, args ...any) *Error {
+	return &Error{State: stateNameTooLong, Message: fmt.Sprintf("remote table %q cannot be imported: ", printable(t.RemoteName)) + fmt.Sprintf(why, args...),
+		Hint: "Create the foreign table by hand, with table_name and column_name."}
 }
 
 func (t *ImportedTable) create(r ImportRequest) string {
@@ -191,8 +229,11 @@ func checkImportOptions(r ImportRequest) error {
 
 // finish reports an empty result, telling a missing schema from missing tables.
 func finish(ctx context.Context, q Querier, r ImportRequest, tables []ImportedTable, schemasSQL string) ([]ImportedTable, error) {
-	if err := r.missing(tables); err != nil || len(tables) > 0 {
-		return tables, err
+	if err := r.missing(tables); err != nil {
+		return nil, err
+	}
+	if len(tables) > 0 {
+		return tables, onlyLeftOut(tables)
 	}
 	rows, err := q.QueryStrings(ctx, schemasSQL, nil)
 	if err != nil {
@@ -214,6 +255,9 @@ func finish(ctx context.Context, q Querier, r ImportRequest, tables []ImportedTa
 		}
 		return nil, &Error{State: stateNoSchemas, Message: "remote schema \"" + printable(r.RemoteSchema) + "\" does not exist or has no tables", Hint: hint}
 	}
+	if r.List == ImportLimitTo && len(r.Names) > 0 {
+		return nil, r.notThere(r.Names[0])
+	}
 	return nil, &Error{State: stateTableNotFound, Message: "nothing to import from remote schema \"" + printable(r.RemoteSchema) + "\"", Hint: hint}
 }
 
@@ -228,11 +272,25 @@ func (r ImportRequest) missing(tables []ImportedTable) error {
 	}
 	for _, n := range r.Names {
 		if !have[n] {
-			return &Error{State: stateTableNotFound, Message: "table \"" + printable(n) + "\" is not in remote schema \"" + printable(r.RemoteSchema) + "\"",
-				Hint: "Names are compared exactly, after import_case. Quote names with capitals."}
+			return r.notThere(n)
 		}
 	}
 	return nil
+}
+
+func (r ImportRequest) notThere(name string) error {
+	return &Error{State: stateTableNotFound, Message: "table \"" + printable(name) + "\" is not in remote schema \"" + printable(r.RemoteSchema) + "\"",
+		Hint: "Names are compared exactly, after import_case. Quote names with capitals."}
+}
+
+// onlyLeftOut is an error where no table is left to import.
+func onlyLeftOut(tables []ImportedTable) error {
+	for _, t := range tables {
+		if t.Why == nil {
+			return nil
+		}
+	}
+	return tables[0].Why
 }
 
 func first(list []string, n int) []string {

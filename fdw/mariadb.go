@@ -197,12 +197,8 @@ func (d mariadb) bound(typ uint32, cl class, text *string) (binding, string) {
 		return binding{"CAST(", " AS DOUBLE)", BindFloat64, code}, ""
 	case classBool:
 		return binding{"(", " <> 0)", BindInt64, encodeBool}, ""
-	case classText, classEnum:
-		return binding{"CAST(", " AS BINARY)", BindText, encodeText}, ""
-	case classBpchar:
-		return binding{"CAST(", " AS BINARY)", BindText, encodeTrimmed}, ""
-	case classBytes:
-		return binding{"CAST(", " AS BINARY)", BindBytes, encodeBytea}, ""
+	case classText, classEnum, classBpchar, classBytes:
+		return bytesBinding(cl, text)
 	case classDate:
 		return binding{"CAST(", " AS DATE)", BindText, encodeDate}, ""
 	case classTimestamp:
@@ -213,6 +209,23 @@ func (d mariadb) bound(typ uint32, cl class, text *string) (binding, string) {
 		return binding{"CAST(", " AS TIME(6))", BindText, encodeTime}, ""
 	}
 	return binding{}, "values of type " + cl.String() + " are compared here"
+}
+
+// longestConstant, in bytes: a server hangs up on a statement beyond its
+// max_allowed_packet, 16 MB by default and often 1 or 4 ("max_allowed_packet").
+const longestConstant = 256 << 10
+
+func bytesBinding(cl class, text *string) (binding, string) {
+	if text != nil && len(*text) > longestConstant {
+		return binding{}, "a constant of more than 256 kB is compared here"
+	}
+	switch cl {
+	case classBpchar:
+		return binding{"CAST(", " AS BINARY)", BindText, encodeTrimmed}, ""
+	case classBytes:
+		return binding{"CAST(", " AS BINARY)", BindBytes, encodeBytea}, ""
+	}
+	return binding{"CAST(", " AS BINARY)", BindText, encodeText}, ""
 }
 
 // decimalBinding: DECIMAL holds 65 digits, 38 of them after the point

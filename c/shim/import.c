@@ -36,7 +36,15 @@ pc_import_schema(ImportForeignSchemaStmt *stmt, Oid serverid)
 		pc_throw(&err);
 	pc_ticket_rows(ticket, &rows);
 	for (int64 i = 0; i < rows.nrows; i++)
-		commands = lappend(commands, pstrdup(rows.cells[i * rows.ncols]));
+	{
+		const char *command = rows.cells[i * rows.ncols];
+		const char *warning = rows.cells[i * rows.ncols + 1];
+
+		if (command)
+			commands = lappend(commands, pstrdup(command));
+		if (warning)
+			ereport(WARNING, (errmsg("%s", warning)));
+	}
 	PC_CALL_VOID(rows_free, &rows);
 	return commands;
 }

@@ -57,3 +57,11 @@ func (e *Engine) TransactionEnd(committed bool) {
 	e.pool.transactionEnd()
 	e.resting.Reset(restAfter)
 }
+
+// orNull is NULL for an empty text.
+func orNull(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"portcullis.dev/portcullis/fdw"
 	"portcullis.dev/portcullis/odbc"
@@ -115,7 +116,8 @@ type ImportRequest struct {
 	Options      map[string]string
 }
 
-// Import reads a remote schema; the rows are CREATE FOREIGN TABLE statements.
+// Import reads a remote schema; the rows are CREATE FOREIGN TABLE statements,
+// NULL for a table that is left out, and warnings of what is, NULL if nothing.
 func (e *Engine) Import(r *ImportRequest) (uint64, error) {
 	d, err := dialectOf(r.Source)
 	if err != nil {
@@ -133,7 +135,7 @@ func (e *Engine) Import(r *ImportRequest) (uint64, error) {
 				return AsError(err)
 			}
 			for _, t := range tables {
-				rows = append(rows, row(t.SQL))
+				rows = append(rows, []*string{orNull(t.SQL), orNull(strings.Join(t.Warnings(), "; "))})
 			}
 			return nil
 		})

@@ -61,6 +61,9 @@ func TestOtherSources(t *testing.T) {
 			if got := value[int64](t, conn, "SELECT count(*) FROM numbers"); got != 20000 {
 				t.Errorf("got %d rows", got)
 			}
+			if got := value[int64](t, conn, "SELECT count(*) FROM numbers WHERE word = repeat('x', 20000000) OR n = 1"); got != 1 {
+				t.Errorf("a long constant: %d rows", got)
+			}
 			if got, want := value[string](t, conn, "SELECT concat_ws('|', n, word, amount, big, day) FROM numbers WHERE n = $1", 1), "1|word 1|1.25|"+s.big+"|2020-01-02"; got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
