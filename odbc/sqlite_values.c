@@ -165,18 +165,27 @@ short_decimal(double d, char *text, size_t size)
 	return len;
 }
 
-/* Fifteen digits where they give back the same double, else twenty. */
+/*
+ * Fifteen digits where they give back the same double; else seventeen, which
+ * always do, or all digits of a whole number.  Those are the C library's: SQLite's
+ * own printf is inexact beyond fifteen.
+ */
 static void
 decimal(sqlite3_context *ctx, double d)
 {
-	char		text[64];
+	char		text[400];
 	int			len = short_decimal(d, text, sizeof(text));
 
 	if (len == 0)
 	{
 		api.snprintf(sizeof(text), text, "%!.15g", d);
 		if (strtod_l(text, NULL, c_locale) != d)
-			api.snprintf(sizeof(text), text, "%!.20g", d);
+		{
+			locale_t	before = uselocale(c_locale);
+
+			snprintf(text, sizeof(text), d == trunc(d) ? "%.1f" : "%.17g", d);
+			uselocale(before);
+		}
 		len = (int) strlen(text);
 	}
 	api.result_text(ctx, text, len, SQLITE_TRANSIENT);

@@ -78,7 +78,8 @@ func TestSQLiteValues(t *testing.T) {
 		{"double", "-1e-200 * 1e-200", "-9223372036854775808", ""}, // -0
 		{"double", "-9007199254740993", "", "an integer above 2^53"}, {"double", "9223372036854775807", "", "an integer above 2^53"},
 		{"double", "'1.5'", "", another}, {"double", blob, "", another},
-		{"numeric", "9223372036854775807", "9223372036854775807", ""}, {"numeric", "12.50", "12.5", ""}, {"numeric", "5.0", "5.0", ""},
+		{"numeric", "9223372036854775807", "9223372036854775807", ""}, {"numeric", "12.50", "12.5", ""}, {"numeric", "12345678901234567168.0", "12345678901234567168.0", ""},
+		{"numeric", "0.30000000000000004", "0.30000000000000004", ""}, {"numeric", "-1e25", "-1.0e+25", ""}, {"numeric", "9007199254740993e5", "900719925474099331072.0", ""}, {"numeric", "5.0", "5.0", ""},
 		{"numeric", "'1." + strings.Repeat("1", 100) + "'", "1." + strings.Repeat("1", 100), ""}, {"numeric", blob, "", another}, {"numeric", nul, "", "a NUL character"},
 		{"bytes", "'x'", "", another}, {"bytes", "1", "", another},
 		{"string", "'2020-02-29'", "2020-02-29", ""}, {"string", "''", "", ""}, {"string", "1", "", another}, {"string", blob, "", another}, {"string", nul, "", "a NUL character"},
