@@ -71,8 +71,9 @@ type Setup struct {
 
 	// TakeAccount lets an account that exists become the system account: its password is set anew.
 	TakeAccount bool `json:"take_account,omitempty"`
-	// AcceptCreateRoleEscalation allows CREATEROLE for make_roles on PostgreSQL
-	// 15 and older, where it reaches the operating system.
+	// AcceptCreateRoleEscalation allows CREATEROLE, which grantor mode needs for
+	// the roles that hold grants, on PostgreSQL 15 and older, where it reaches
+	// the operating system.
 	AcceptCreateRoleEscalation bool `json:"accept_createrole_escalation,omitempty"`
 }
 

@@ -102,7 +102,7 @@ func (f *findings) roles(ctx context.Context, conn *pgx.Conn, r Request) error {
 	if t.Mode == connection.ModeGrantor && version < 160000 && !r.AcceptCreateRoleEscalation {
 		return &connection.Error{Code: CodeEscalation,
 			Message: fmt.Sprintf("grantor mode gives the system account CREATEROLE, which on PostgreSQL %d reaches the operating system", version/10000),
-			Detail:  "Up to PostgreSQL 15 whoever has CREATEROLE may join pg_execute_server_program and so run programs as the server.",
+			Detail:  "It makes the roles that hold grants, with make_roles or without. Up to PostgreSQL 15 whoever has CREATEROLE may join pg_execute_server_program and so run programs as the server.",
 			Hint:    "Use broker mode, PostgreSQL 16 or later, or accept it with --accept-createrole-escalation."}
 	}
 	return nil
