@@ -28,6 +28,8 @@ typedef struct pc_relation
 	List	   *pushed;			/* RestrictInfos that the source computes exactly */
 	List	   *kept;			/* RestrictInfos that it does not */
 	List	   *reasons;		/* String a kept one */
+	List	   *asked;			/* RestrictInfos that have their answer */
+	List	   *answers;		/* String each: why it is kept, NULL: it is pushed */
 } pc_relation;
 
 /* ForeignScan.fdw_private, in this order.  Holds no secret: any user can print it. */

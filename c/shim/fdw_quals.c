@@ -23,6 +23,8 @@ typedef struct localise_context
 	bool		failed;			/* something is left that is neither the table's nor a parameter */
 } localise_context;
 
+static void answer(pc_relation *r, RelOptInfo *rel, List *rinfos);
+static String *answer_of(pc_relation *r, RestrictInfo *rinfo);
 static void ask_library(pc_relation *r, List *trees, const char **why, int n);
 static const char *unsendable(RestrictInfo *rinfo, RelOptInfo *rel);
 static bool odd_reference(Node *node, void *relid);
@@ -36,12 +38,38 @@ static Node *make_parameter(Node *node, localise_context *cx);
 /*
  * Sorts conditions (RestrictInfos) into those that the source computes as
  * PostgreSQL would and those that stay, with a reason (String) for each of
- * the latter. One call of the library for all. Keeps their order, in which
- * security barriers come first.
+ * the latter. One call of the library for all that it was not asked about
+ * before: a plan is made of the conditions that its costs were. Keeps their
+ * order, in which security barriers come first.
  */
 void
 pc_classify(pc_relation *r, RelOptInfo *rel, List *rinfos,
 			List **pushed, List **kept, List **reasons)
+{
+	ListCell   *lc;
+
+	answer(r, rel, list_difference_ptr(rinfos, r->asked));
+	foreach(lc, rinfos)
+	{
+		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
+		String	   *reason;
+
+		if (rinfo->pseudoconstant)
+			continue;			/* a Result node above tests it once */
+		reason = answer_of(r, rinfo);
+		if (reason == NULL)
+			*pushed = lappend(*pushed, rinfo);
+		else
+		{
+			*kept = lappend(*kept, rinfo);
+			*reasons = lappend(*reasons, reason);
+		}
+	}
+}
+
+/* Notes of each condition why it stays, NULL: it is pushed. */
+static void
+answer(pc_relation *r, RelOptInfo *rel, List *rinfos)
 {
 	int			n = list_length(rinfos);
 	const char **why = palloc0(sizeof(char *) * Max(n, 1));
@@ -72,19 +100,22 @@ pc_classify(pc_relation *r, RelOptInfo *rel, List *rinfos,
 	i = 0;
 	foreach(lc, rinfos)
 	{
-		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
-		const char *reason = why[i++];
-
-		if (rinfo->pseudoconstant)
-			continue;			/* a Result node above tests it once */
-		if (reason == NULL)
-			*pushed = lappend(*pushed, rinfo);
-		else
-		{
-			*kept = lappend(*kept, rinfo);
-			*reasons = lappend(*reasons, makeString(pstrdup(reason)));
-		}
+		r->asked = lappend(r->asked, lfirst(lc));
+		r->answers = lappend(r->answers, why[i] ? makeString(pstrdup(why[i])) : NULL);
+		i++;
 	}
+}
+
+static String *
+answer_of(pc_relation *r, RestrictInfo *rinfo)
+{
+	ListCell   *asked;
+	ListCell   *given;
+
+	forboth(asked, r->asked, given, r->answers)
+		if (lfirst(asked) == rinfo)
+			return lfirst(given);
+	elog(ERROR, "a condition was not classified");
 }
 
 /* trees stand for the conditions that have no reason yet, in order; fills in the library's reasons. */

@@ -2,9 +2,9 @@ package run
 
 import (
 	"crypto/sha256"
-	"fmt"
-	"hash"
+	"maps"
 	"slices"
+	"strconv"
 
 	"portcullis.dev/portcullis/fdw"
 	"portcullis.dev/portcullis/internal/seal"
@@ -27,24 +27,18 @@ type connKey struct {
 }
 
 func (s *Source) key() connKey {
-	h := sha256.New()
-	hashOptions(h, s.Server)
-	hashOptions(h, s.Mapping)
-	k := connKey{server: s.ServerOID, mapping: s.MappingOID}
-	h.Sum(k.options[:0])
-	return k
+	text := appendOptions(appendOptions(nil, s.Server), s.Mapping)
+	return connKey{server: s.ServerOID, mapping: s.MappingOID, options: sha256.Sum256(text)}
 }
 
-func hashOptions(h hash.Hash, options map[string]string) {
-	names := make([]string, 0, len(options))
-	for name := range options {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	fmt.Fprintf(h, "%d;", len(names))
+func appendOptions(text []byte, options map[string]string) []byte {
+	names := slices.Sorted(maps.Keys(options))
+	text = append(strconv.AppendInt(text, int64(len(names)), 10), ';')
 	for _, name := range names {
-		fmt.Fprintf(h, "%q=%q;", name, options[name])
+		text = append(strconv.AppendQuote(text, name), '=')
+		text = append(strconv.AppendQuote(text, options[name]), ';')
 	}
+	return text
 }
 
 // env is what dialects need of this node.
