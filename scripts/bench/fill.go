@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"portcullis.dev/portcullis/internal/testenv"
 )
@@ -29,10 +30,13 @@ func startSources(ctx context.Context, e *testenv.Env) (*sources, error) {
 		if s.postgres, err = e.StartPostgres(ctx, testenv.PostgresOptions{Name: "remote-postgres"}); err != nil {
 			return err
 		}
-		return s.postgres.Exec(ctx, "postgres", fmt.Sprintf(`CREATE TABLE %s (id integer PRIMARY KEY, amount numeric(12,2) NOT NULL,
+		if err := s.postgres.Exec(ctx, "postgres", fmt.Sprintf(`CREATE TABLE %s (id integer PRIMARY KEY, amount numeric(12,2) NOT NULL,
 			ratio double precision NOT NULL, name varchar(40) NOT NULL, day date NOT NULL, at timestamp NOT NULL);
 			INSERT INTO %[1]s SELECT n, (n %% 100000) / 100.0, n / 7.0, 'customer number ' || n, date '2000-01-01' + n %% 9000,
-				timestamp '2020-01-01' + n * interval '1 second' FROM generate_series(1, %d) n; ANALYZE %[1]s`, table, rows))
+				timestamp '2020-01-01' + n * interval '1 second' FROM generate_series(1, %d) n`, table, rows)); err != nil {
+			return err
+		}
+		return s.postgres.Exec(ctx, "postgres", "VACUUM (ANALYZE) "+table) // or autovacuum does it in the middle
 	})
 	g.Go(func() (err error) {
 		if s.mariadb, err = e.StartMariaDB(ctx, testenv.MariaDBOptions{Name: "remote-mariadb"}); err != nil {
@@ -52,7 +56,9 @@ func startSources(ctx context.Context, e *testenv.Env) (*sources, error) {
 				datetime('2020-01-01', n || ' seconds') FROM s`, table, rows))
 		return err
 	})
-	return s, g.Wait()
+	err := g.Wait()
+	unix.Sync() // or it is written in the middle
+	return s, err
 }
 
 // allColumns reads every column of every row into a local aggregate that
