@@ -42,6 +42,9 @@ type Object struct {
 	// PartitionOf is the OID of the parent of a partition, else 0. A partition
 	// is a table of its own: what its parent grants does not reach it.
 	PartitionOf uint32 `json:"partition_of,omitempty"`
+	// Parents are the OIDs of all tables that it is a partition or child of:
+	// who reads those reads its rows.
+	Parents []uint32 `json:"parents,omitempty"`
 
 	// NotEnforceable says why our grants cannot be made here, "" if they can;
 	// Fix is the statement that a DBA runs to change that.

@@ -14,16 +14,33 @@ const (
 	Lacks Verdict = "lacks"
 )
 
-// Excess is access that somebody else gave and that we cannot revoke.
+// FindingKind says what a finding is about.
+type FindingKind string
+
+const (
+	// FindingExcess is access that somebody else gave and that we cannot revoke.
+	FindingExcess FindingKind = "excess"
+	// FindingGiven is what a relation that the policies give shows of another one,
+	// which they hide or do not give. It is not counted as excess: the policies
+	// say both.
+	FindingGiven FindingKind = "given"
+	// FindingLeft is a role of ours that nobody is a member of and that cannot be
+	// dropped: Role is its name, Via what hangs on it.
+	FindingLeft FindingKind = "left"
+)
+
+// Excess is a finding: access that somebody else gave and that we cannot
+// revoke, unless Kind says otherwise.
 type Excess struct {
-	Person    string    `json:"person"` // the first, if others reach it the same way
-	Role      string    `json:"role"`
-	Object    ObjectRef `json:"object"`
-	Privilege string    `json:"privilege"` // SELECT, TRIGGER, ownership, SUPERUSER, …
-	Via       []string  `json:"via"`       // roles on the way, PUBLIC, or the view or function that reads the table
-	Grantor   string    `json:"grantor,omitempty"`
-	Statement string    `json:"statement"`        // what a DBA must run
-	People    int       `json:"people,omitempty"` // how many reach it the same way
+	Kind      FindingKind `json:"kind,omitempty"` // "": excess
+	Person    string      `json:"person"`         // the first, if others reach it the same way
+	Role      string      `json:"role"`
+	Object    ObjectRef   `json:"object"`    // zero: the instance; without a name a schema, without that a database
+	Privilege string      `json:"privilege"` // SELECT, TRIGGER, ownership, SUPERUSER, …
+	Via       []string    `json:"via"`       // roles on the way, PUBLIC, or the view or function that reads the table
+	Grantor   string      `json:"grantor,omitempty"`
+	Statement string      `json:"statement,omitempty"` // what a DBA must run
+	People    int         `json:"people,omitempty"`    // how many reach it the same way
 }
 
 // Pending is a statement that is not in force yet.
@@ -56,9 +73,25 @@ type Report struct {
 
 	Applied int       `json:"applied"` // statements of this round
 	Drift   int       `json:"drift"`   // statements that mended what somebody changed by hand
+	Given   int       `json:"given"`   // findings of that kind
 	Excess  []Excess  `json:"excess,omitempty"`
 	Pending []Pending `json:"pending,omitempty"`
 	Lacking []string  `json:"lacking,omitempty"` // tables that cannot be enforced, with the reason
+	// Unlimited are people whom no GRANT limits: superusers, owners and the like, with the reason.
+	Unlimited []string `json:"unlimited,omitempty"`
 
 	Lingering []LingeringSession `json:"lingering,omitempty"`
+}
+
+// Place is where a finding is: a table, a schema, a database, or the instance.
+func (r ObjectRef) Place() string {
+	switch {
+	case r.Name != "":
+		return r.Database + "." + r.Schema + "." + r.Name
+	case r.Schema != "":
+		return "schema " + r.Database + "." + r.Schema
+	case r.Database != "":
+		return "database " + r.Database
+	}
+	return "every table of the instance"
 }

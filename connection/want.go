@@ -26,6 +26,16 @@ type Want struct {
 	// Unenforceable are those of which the crawl said why our grants cannot be
 	// made. They are tried, since a part may do, and not listed again.
 	Unenforceable []ObjectRef
+	// Parts are tables of which people may see a part only, subscribed or not:
+	// views that show them these tables are reported.
+	Parts []Part
+}
+
+// Part is tables of which policies hide something from people.
+type Part struct {
+	Tables   []ObjectRef
+	Roles    []string // of these people
+	Policies []string // names, for reports
 }
 
 // Account is a mapped person.

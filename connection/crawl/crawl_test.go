@@ -162,7 +162,7 @@ func TestEverythingThatCanBeReadIsListed(t *testing.T) {
 				_, _, p := find(t, dbs, "postgres", "public", parents[name])
 				parent = p.OID
 			}
-			if o.Kind != kind || o.PartitionOf != parent {
+			if o.Kind != kind || o.PartitionOf != parent || parent != 0 && !slices.Equal(o.Parents, []uint32{parent}) || name == "child" && len(o.Parents) != 1 {
 				t.Errorf("%s: %+v", name, o)
 			}
 		}

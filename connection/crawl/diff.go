@@ -174,7 +174,7 @@ func (d *differ) object(c Change, from map[uint32]place) {
 		moved.Kind, moved.WasSchema = Moved, was.schema
 		d.add(moved)
 	}
-	if old.Kind != now.Kind || old.Owner != now.Owner || old.Comment != now.Comment || old.PartitionOf != now.PartitionOf ||
+	if old.Kind != now.Kind || old.Owner != now.Owner || old.Comment != now.Comment || !slices.Equal(old.Parents, now.Parents) ||
 		old.NotEnforceable != now.NotEnforceable || old.Fix != now.Fix || !slices.Equal(old.Labels, now.Labels) {
 		altered := c
 		altered.Kind = Altered

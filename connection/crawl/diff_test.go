@@ -35,7 +35,7 @@ func summary(c crawl.Change) string {
 func TestWhatHappenedBetweenTwoCrawls(t *testing.T) {
 	everyMajor(t, func(t *testing.T, h *host) {
 		h.sql("postgres", "CREATE DATABASE d", "CREATE ROLE other", "ALTER ROLE sys SUPERUSER")
-		h.sql("d", "CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE a.t (x int, y text); CREATE TYPE a.mood AS ENUM ('fine'); CREATE TABLE a.feels (m a.mood)",
+		h.sql("d", "CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE a.t (x int, y text); CREATE TYPE a.mood AS ENUM ('fine'); CREATE TABLE a.feels (m a.mood); CREATE TABLE a.elder ()",
 			"CREATE TABLE a.parent (x int) PARTITION BY RANGE (x); CREATE TABLE a.part PARTITION OF a.parent DEFAULT")
 		state := h.crawl(nil)
 		for _, step := range []struct{ sql, want string }{
@@ -58,10 +58,12 @@ func TestWhatHappenedBetweenTwoCrawls(t *testing.T) {
 			{"ALTER TYPE a.mood RENAME TO temper", "columns table a.feels [altered m]"},
 			{"ALTER TABLE a.parent DETACH PARTITION a.part", "altered table a.part"},
 			{"ALTER TABLE a.parent ATTACH PARTITION a.part DEFAULT", "altered table a.part"},
+			{"ALTER TABLE a.t INHERIT a.elder", "altered table a.t"},
+			{"ALTER TABLE a.t NO INHERIT a.elder", "altered table a.t"},
 			{"CREATE SCHEMA c; CREATE VIEW c.v AS SELECT 1 AS one", "created schema c; created table c.v"},
 			{"CREATE OR REPLACE VIEW c.v AS SELECT 1 AS one, 2 AS two", "columns table c.v [created two]"},
 			{"ALTER SCHEMA c OWNER TO another", "altered schema c"},
-			{"ALTER TABLE a.t SET SCHEMA c; DROP SCHEMA a CASCADE", "dropped table a.feels; dropped table a.parent; dropped table a.part; dropped schema a; " +
+			{"ALTER TABLE a.t SET SCHEMA c; DROP SCHEMA a CASCADE", "dropped table a.feels; dropped table a.elder; dropped table a.parent; dropped table a.part; dropped schema a; " +
 				"moved table c.t from a"},
 			{"ALTER ROLE sys NOSUPERUSER", "altered table c.t; altered table c.v"}, // grants cannot be made any more
 		} {

@@ -11,6 +11,7 @@ import (
 // relation is a row of objectsSQL.
 type relation struct {
 	schema, oid, partitionOf uint32
+	parents                  []uint32
 	name, kind, owner        string
 	lack                     lack
 	comment                  string
@@ -19,7 +20,7 @@ type relation struct {
 }
 
 func (r *relation) scan(rows pgx.Rows) error {
-	return rows.Scan(&r.schema, &r.oid, &r.name, &r.kind, &r.owner, &r.partitionOf, &r.lack, &r.comment,
+	return rows.Scan(&r.schema, &r.oid, &r.name, &r.kind, &r.owner, &r.partitionOf, &r.parents, &r.lack, &r.comment,
 		&r.numbers, &r.names, &r.types, &r.comments)
 }
 
@@ -32,7 +33,7 @@ func (r *relation) object(db connection.Database, s *foundSchema, f facts, label
 	name, spelled := clean(r.name)
 	o := connection.Object{
 		OID: r.oid, Name: name, Kind: kinds[r.kind], Owner: names.of(r.owner), Comment: cleaned(r.comment),
-		Labels: labels[labelled{r.oid, 0}], PartitionOf: r.partitionOf,
+		Labels: labels[labelled{r.oid, 0}], PartitionOf: r.partitionOf, Parents: r.parents,
 	}
 	if len(r.numbers) > 0 {
 		o.Columns = make([]connection.Column, len(r.numbers))

@@ -16,7 +16,7 @@ const schemas = `
 // at the present, not at the snapshot, and answer NULL for what is gone since.
 const relations = `
 	SELECT c.oid, n.oid AS schema, c.relname, c.relkind, pg_get_userbyid(c.relowner) AS owner,
-		coalesce(i.inhparent, 0)::oid AS partition_of,
+		coalesce(CASE WHEN c.relispartition THEN i.parents[1] END, 0)::oid AS partition_of, coalesce(i.parents, '{}') AS parents,
 		(has_table_privilege($1::oid, c.oid, 'SELECT WITH GRANT OPTION') IS NOT TRUE)::int
 		+ (has_table_privilege($1::oid, c.oid, 'INSERT WITH GRANT OPTION') IS NOT TRUE)::int * 2
 		+ (has_table_privilege($1::oid, c.oid, 'UPDATE WITH GRANT OPTION') IS NOT TRUE)::int * 4
@@ -24,13 +24,14 @@ const relations = `
 		+ (has_table_privilege($1::oid, c.oid, 'TRUNCATE WITH GRANT OPTION') IS NOT TRUE)::int * 16
 		+ n.closed::int * 32
 		+ ({{unlisted}})::int * 64 AS lack
-	FROM pg_class c JOIN schemas n ON n.oid = c.relnamespace LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND c.relispartition
+	FROM pg_class c JOIN schemas n ON n.oid = c.relnamespace
+		LEFT JOIN (SELECT inhrelid, array_agg(inhparent ORDER BY inhseqno) AS parents FROM pg_inherits GROUP BY inhrelid) i ON i.inhrelid = c.oid
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
 // digestsSQL answers with each schema, how many objects it has, and a sum of
 // hashes over all that objectsSQL would read of it. $2 is the seed.
 const digestsSQL = `WITH schemas AS MATERIALIZED (` + schemas + `), relations AS MATERIALIZED (` + relations + `), hashes AS (
-		SELECT r.schema, hash_record_extended(ROW(r.oid, r.relname, r.relkind, r.owner, r.partition_of, r.lack), $2) AS hash FROM relations r
+		SELECT r.schema, hash_record_extended(ROW(r.oid, r.relname, r.relkind, r.owner, r.parents, r.lack), $2) AS hash FROM relations r
 		UNION ALL
 		SELECT r.schema, hash_record_extended(ROW(r.oid, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod)), $2)
 			FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid WHERE a.attnum > 0 AND NOT a.attisdropped
@@ -49,7 +50,7 @@ const digestsSQL = `WITH schemas AS MATERIALIZED (` + schemas + `), relations AS
 // objectsSQL reads the relations of the schemas $2.
 const objectsSQL = `WITH schemas AS MATERIALIZED (` + schemas + ` AND n.oid = ANY ($2::oid[])),
 	relations AS MATERIALIZED (` + relations + ` ORDER BY n.oid, c.oid)
-	SELECT r.schema, r.oid, r.relname::text, r.relkind::text, r.owner::text, r.partition_of, r.lack,
+	SELECT r.schema, r.oid, r.relname::text, r.relkind::text, r.owner::text, r.partition_of, r.parents, r.lack,
 		coalesce((SELECT d.description FROM pg_description d WHERE d.objoid = r.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0), ''),
 		a.numbers, a.names, a.types, a.comments
 	FROM relations r CROSS JOIN LATERAL (

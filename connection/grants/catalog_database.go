@@ -21,6 +21,7 @@ type database struct {
 	broker     *brokerState // nil: none is installed
 	unreadable bool
 	published  []published
+	byName     map[string][]int32 // tables, for functions that name them
 	// ownerRole is pg_database_owner, whose one member, the owner of the
 	// database at hand, no catalog lists: it is read as that owner.
 	ownerRole uint32

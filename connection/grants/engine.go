@@ -127,7 +127,16 @@ func (e *Engine) TakeBack(ctx context.Context) (connection.Report, error) {
 		return report, err
 	}
 	report.Applied += x.applied
+	p := now.planner(e.o.Target)
 	for _, f := range x.failures {
+		if now.emptied(p, f.change, &f) {
+			left, err := e.leftBehind(ctx, s, now, f.change.role)
+			if err != nil {
+				return report, err
+			}
+			report.Excess = append(report.Excess, left)
+			continue
+		}
 		report.Pending = append(report.Pending, e.pending(now, f.change, &f))
 	}
 	return report, nil

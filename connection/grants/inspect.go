@@ -37,7 +37,7 @@ func (e *Engine) Inspect(ctx context.Context, want connection.Want, role string,
 		}
 		v.want.accounts = one
 	}
-	evaluate(v.cat, v.want, 0, func(database int, role string, table int32, actual, should bits) {
+	evaluate(v, e.o.Target, 0, func(database int, role string, table int32, actual, should bits) {
 		verdict, beyond := connection.Equal, actual&^should.within()
 		switch {
 		case beyond != 0:

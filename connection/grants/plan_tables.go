@@ -58,7 +58,9 @@ func (p *planner) compareSet(d *database, s wantedSet, number int32, wanted []in
 		k := &d.classes[h.class]
 		var has bits
 		for _, e := range h.entries {
-			has |= e.bits
+			if _, ours := p.revokeAs(d, e.grantor, k.owner); ours || e.grantor == k.owner {
+				has |= e.bits // others could take theirs away
+			}
 		}
 		for _, t := range k.tables {
 			ref := d.tables[t].ref

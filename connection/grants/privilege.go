@@ -7,7 +7,7 @@ import (
 )
 
 // bits is what a role can do with a table, and by what.
-type bits uint32
+type bits uint64
 
 const (
 	canSelect bits = 1 << iota
@@ -44,7 +44,21 @@ const (
 	asBypassRLS
 	byRelation // a view, or a table that it is part of, reads it for them
 	byFunction // a SECURITY DEFINER function reads it for them
+	byInsert   // a view, or a table that it is part of, writes it for them
+	byUpdate
+	byDelete
+	byTruncate
+	byRule   // a rule or a trigger of another relation acts on it
+	byWriter // a SECURITY DEFINER function may write it for them
 )
+
+// What other relations do for people, and what is needed on them for that.
+const (
+	throughRelation = byRelation | byInsert | byUpdate | byDelete | byTruncate | byRule
+	throughFunction = byFunction | byWriter
+)
+
+var throughs = [][2]bits{{canSelect, byRelation}, {canInsert, byInsert}, {canUpdate, byUpdate}, {canDelete, byDelete}, {canTruncate, byTruncate}}
 
 const columnBits = someSelect | someInsert | someUpdate | someReference
 
@@ -56,6 +70,8 @@ var otherNames = map[bits]string{
 	asDatabaseOwner: "ownership of the database", asSuperuser: "SUPERUSER", asRoleMaker: "CREATEROLE",
 	asReplication: "REPLICATION", asServerFiles: "files and programs of the server", asBypassRLS: "BYPASSRLS",
 	byRelation: "SELECT through another relation", byFunction: "EXECUTE of a function that reads it",
+	byInsert: "INSERT through another relation", byUpdate: "UPDATE through another relation", byDelete: "DELETE through another relation",
+	byTruncate: "TRUNCATE through another relation", byRule: "a rule or trigger that acts on it", byWriter: "EXECUTE of a function that may write it",
 }
 
 // parsePrivilege knows the names that aclexplode gives for tables; ok is false
@@ -85,7 +101,7 @@ func (b bits) String() string {
 			out = append(out, n+" WITH GRANT OPTION")
 		}
 	}
-	for bit := someSelect; bit <= byFunction; bit <<= 1 {
+	for bit := someSelect; bit <= byWriter; bit <<= 1 {
 		if b&bit != 0 {
 			out = append(out, otherNames[bit])
 		}
@@ -97,10 +113,13 @@ func (b bits) String() string {
 // covers the same on its columns.
 func (b bits) within() bits {
 	out := b
-	for _, pair := range [][2]bits{{canSelect, someSelect}, {canInsert, someInsert}, {canUpdate, someUpdate}, {canSelect, byRelation}, {canSelect, byFunction}} {
+	for _, pair := range append([][2]bits{{canSelect, someSelect}, {canInsert, someInsert}, {canUpdate, someUpdate}, {canSelect, byFunction}}, throughs...) {
 		if b&pair[0] != 0 {
 			out |= pair[1]
 		}
+	}
+	if b&wordsOfWrite == wordsOfWrite {
+		out |= byRule | byWriter
 	}
 	return out
 }
@@ -111,6 +130,9 @@ type entry struct {
 	bits             bits
 	via              string // the view, table or function on the way; "" for the table's own ACL
 	by               int32  // that relation's place among the tables of the database, or -1
+	owner, schema    uint32 // of what is on the way
+	need             bits   // on the relation on the way, for byRule
+	isTable          bool   // what is on the way is one, of which this is a partition or child
 }
 
 // foldACL joins what aclexplode lists item by item.

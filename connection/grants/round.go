@@ -204,7 +204,17 @@ func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) 
 			failures[x.failures[i].change.key(v.cat.version)] = &x.failures[i]
 		}
 	}
+	p := v.planner(e.o.Target)
+	var left []connection.Excess
 	for _, c := range v.plan.changes() {
+		if f := failures[c.key(v.cat.version)]; v.emptied(p, c, f) {
+			x, err := e.leftBehind(ctx, s, v, c.role)
+			if err != nil {
+				return r, err
+			}
+			left = append(left, x)
+			continue
+		}
 		r.Pending = append(r.Pending, e.pending(v, c, failures[c.key(v.cat.version)]))
 	}
 	for _, f := range v.plan.refused {
@@ -221,10 +231,17 @@ func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) 
 	for _, reason := range slices.Sorted(maps.Keys(v.plan.lacking)) {
 		r.Lacking = append(r.Lacking, lackingText(reason, v.plan.lacking[reason]))
 	}
-	st := evaluate(v.cat, v.want, e.o.MaxExcess, nil)
+	st := evaluate(v, e.o.Target, e.o.MaxExcess, nil)
 	r.Equal, r.Exceeds, r.Lacks, r.NotEnforceable, r.Excess = st.equal, st.exceeds, st.lacks, st.unenforceable, st.causes.list()
-	r.Excess = append(r.Excess, foreignMembers(e.o.Target, v)...)
+	for _, x := range foreignMembers(e.o.Target, v) {
+		if !slices.ContainsFunc(r.Excess, func(known connection.Excess) bool { return known.Statement == x.Statement }) {
+			r.Excess = append(r.Excess, x)
+		}
+	}
 	r.Excess = append(r.Excess, publications(v)...)
+	r.Excess = append(append(r.Excess, st.given.list()...), left...)
+	r.Given = len(st.given.order)
+	r.Unlimited = unlimited(r.Excess)
 	return r, e.settle(ctx, v)
 }
 
@@ -286,6 +303,13 @@ func lackingText(reason string, tables []string) string {
 	return strings.Join(tables, ", ") + ": " + reason
 }
 
+// planner is one that answers who acts for us on what was read.
+func (v *view) planner(t connection.Target) *planner {
+	p := &planner{plan: v.plan, cat: v.cat, target: t, admins: map[string]uint32{}}
+	p.asRole = p.rolesAs()
+	return p
+}
+
 // foreignMembers are memberships in roles of ours that others granted and that
 // only they can revoke.
 func foreignMembers(t connection.Target, v *view) []connection.Excess {
@@ -293,8 +317,9 @@ func foreignMembers(t connection.Target, v *view) []connection.Excess {
 		return nil
 	}
 	var out []connection.Excess
-	p := &planner{plan: v.plan, cat: v.cat, target: t, admins: map[string]uint32{}}
-	p.asRole = p.rolesAs()
+	p := v.planner(t)
+	judge := &evaluator{cat: v.cat, want: v.want}
+	judge.findKept(t, v.ledger)
 	for name, made := range v.ledger {
 		now := v.cat.names[name]
 		if now == nil || made.Kind == RoleLogin || now.oid != made.OID {
@@ -304,13 +329,9 @@ func foreignMembers(t connection.Target, v *view) []connection.Excess {
 			if _, ours := p.revocable(m); ours || p.isMaker(m.member) {
 				continue
 			}
-			member, grantor := v.cat.name(m.member), v.cat.name(m.grantor)
-			privilege := "membership"
-			if m.admin {
-				privilege = "membership WITH ADMIN OPTION"
-			}
-			out = append(out, connection.Excess{Person: v.want.people[member], Role: member, Privilege: privilege, Via: []string{name}, Grantor: grantor,
-				Statement: fmt.Sprintf("REVOKE %s FROM %s GRANTED BY %s", sqltext.Identifier(name), sqltext.Identifier(member), sqltext.Identifier(grantor))})
+			member := v.cat.name(m.member)
+			out = append(out, connection.Excess{Person: v.want.people[member], Role: member, Privilege: membershipText(m), Via: []string{name}, Grantor: v.cat.name(m.grantor),
+				Statement: judge.revokeMembership(m)})
 		}
 	}
 	slices.SortFunc(out, func(a, b connection.Excess) int { return cmp.Compare(a.Statement, b.Statement) })
@@ -320,8 +341,7 @@ func foreignMembers(t connection.Target, v *view) []connection.Excess {
 // logins are the login roles that were made and are still there, and the names
 // of those that are not.
 func (v *view) logins(t connection.Target) (drops []change, gone []string) {
-	p := &planner{cat: v.cat, target: t, admins: map[string]uint32{}}
-	p.asRole = p.rolesAs()
+	p := v.planner(t)
 	for _, name := range slices.Sorted(maps.Keys(v.ledger)) {
 		made, now := v.ledger[name], v.cat.names[name]
 		switch {

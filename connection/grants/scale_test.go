@@ -60,6 +60,6 @@ func BenchmarkCompare(b *testing.B) {
 		if len(p.changes()) == 0 {
 			b.Fatal("nothing to do")
 		}
-		evaluate(cat, w, 1000, nil)
+		evaluate(&view{cat: cat, want: w}, target, 1000, nil)
 	}
 }

@@ -3,6 +3,8 @@ package grants
 import (
 	"encoding/binary"
 	"slices"
+
+	"portcullis.dev/portcullis/connection"
 )
 
 // standing is what people effectively reach against what the policies give.
@@ -12,6 +14,7 @@ type standing struct {
 	equal, exceeds, lacks int
 	unenforceable         int // of those that lack
 	causes                causes
+	given                 causes // what relations that the policies give show of others
 }
 
 // crowd is people for whom everything that matters is the same.
@@ -21,6 +24,7 @@ type crowd struct {
 	reach  reach
 	login  []uint32 // whose privileges count when the session begins
 	sets   []int32  // that they should be members of
+	parts  []int32  // of which they may see a part only
 }
 
 // item is one entry of the ACL of a class, by grantee.
@@ -39,6 +43,12 @@ type evaluator struct {
 	pair     func(database int, role string, table int32, actual, should bits)
 	out      standing
 
+	kept     map[uint32]bool            // see cut.go
+	prefix   string                     // of roles of ours
+	wants    map[uint32]map[string]bool // members that sets should have
+	governed map[uint32]bool            // memo of isGoverned
+	told     map[told]bool
+
 	should, actual []bits // of judge, used again
 }
 
@@ -51,10 +61,17 @@ func cleared(buffer *[]bits, n int) []bits {
 	return out
 }
 
+// maker reports whether a role acts for us, and holds nothing of a set.
+func (e *evaluator) maker(oid uint32) bool {
+	return oid == e.cat.account || oid == e.cat.ownerRole || oid == e.cat.viewsRole || slices.Contains(e.cat.makers, oid)
+}
+
 // evaluate compares for every account and table. pair, if given, hears of each.
-func evaluate(cat *catalog, w *wanted, limit int, pair func(database int, role string, table int32, actual, should bits)) standing {
-	e := &evaluator{cat: cat, want: w, pair: pair, relevant: map[uint32]bool{}}
-	e.out.causes.limit = limit
+func evaluate(v *view, t connection.Target, limit int, pair func(database int, role string, table int32, actual, should bits)) standing {
+	cat, w := v.cat, v.want
+	e := &evaluator{cat: cat, want: w, pair: pair, relevant: map[uint32]bool{}, told: map[told]bool{}}
+	e.out.causes.limit, e.out.given.limit = limit, limit
+	e.findKept(t, v.ledger)
 	for oid := range cat.roles {
 		e.relevant[oid] = cat.attributeBits(oid)|cat.predefinedBits(oid) != 0
 	}
@@ -111,6 +128,12 @@ func (e *evaluator) crowds() []*crowd {
 			member[m] = append(member[m], int32(i))
 		}
 	}
+	parts := map[string][]int32{}
+	for i, p := range e.want.parts {
+		for _, m := range p.roles {
+			parts[m] = append(parts[m], int32(i))
+		}
+	}
 	known := map[string]*crowd{}
 	var out []*crowd
 	seen := map[string]bool{}
@@ -119,7 +142,7 @@ func (e *evaluator) crowds() []*crowd {
 			continue
 		}
 		seen[a.Role] = true
-		c := crowd{sets: member[a.Role]}
+		c := crowd{sets: member[a.Role], parts: parts[a.Role]}
 		var oid uint32
 		if r := e.cat.names[a.Role]; r != nil && r.login {
 			oid = r.oid
@@ -159,6 +182,10 @@ func (e *evaluator) key(c *crowd, oid uint32) string {
 	b = binary.AppendUvarint(b, uint64(c.reach.bits))
 	for _, s := range c.sets {
 		b = binary.AppendUvarint(b, uint64(s)+1)
+	}
+	b = append(b, 0)
+	for _, p := range c.parts {
+		b = binary.AppendUvarint(b, uint64(p)+1)
 	}
 	if oid == 0 {
 		b = append(b, '-')
@@ -205,8 +232,12 @@ func (e *evaluator) judge(at int, c *crowd) {
 			e.out.equal += len(c.people)
 			continue
 		}
-		if has&byRelation != 0 && should[t]&canSelect == 0 && !e.byOthers(at, c, k, should) {
-			has &^= byRelation
+		if way := has & throughRelation &^ should[t].within(); way != 0 {
+			others := e.byOthers(at, c, k, should)
+			if given := way &^ others; given != 0 {
+				has &^= given
+				e.tellGiven(at, int32(t), c, given)
+			}
 		}
 		if e.pair != nil {
 			for _, name := range c.names {
@@ -255,10 +286,10 @@ func reached(granted, everywhere bits, k *class, usable map[uint32]bool) bits {
 	if everywhere&(canSelect|canInsert) != 0 {
 		// pg_read_all_data and pg_write_all_data have USAGE of all schemas.
 	} else if !usable[k.schema.oid] {
-		granted &= asSchemaOwner | asDatabaseOwner | byRelation | byFunction
+		granted &= asSchemaOwner | asDatabaseOwner | throughRelation | throughFunction
 	}
-	if !k.rowSecurity {
-		everywhere &^= asBypassRLS
+	if !k.rowSecurity || (granted|everywhere)&(tableBits|columnBits|asOwner) == 0 {
+		everywhere &^= asBypassRLS // it opens no table
 	}
 	has := granted | everywhere
 	if has&asOwner != 0 || everywhere&(asSuperuser|asRoleMaker|asServerFiles) != 0 {
@@ -267,16 +298,37 @@ func reached(granted, everywhere bits, k *class, usable map[uint32]bool) bits {
 	return has
 }
 
-// byOthers reports whether a crowd reads a table through another relation that
-// the policies do not give it.
-func (e *evaluator) byOthers(at int, c *crowd, class int32, should []bits) bool {
+// byOthers are the ways to a table through relations that the policies do not
+// give a crowd for that.
+func (e *evaluator) byOthers(at int, c *crowd, class int32, should []bits) (others bits) {
 	for _, a := range e.want.databases[at].classes[class].acl {
-		if a.bits&byRelation == 0 || a.by >= 0 && should[a.by]&canSelect != 0 {
-			continue
-		}
-		if a.grantee == 0 || slices.Contains(c.reach.roles, a.grantee) {
-			return true
+		if a.bits&throughRelation != 0 && (a.grantee == 0 || slices.Contains(c.reach.roles, a.grantee)) {
+			others |= a.notGiven(should)
 		}
 	}
-	return false
+	return others
+}
+
+// notGiven are the ways of an entry that the policies do not open, by those on
+// the relation on the way.
+func (a *entry) notGiven(should []bits) bits {
+	if a.by < 0 {
+		return a.bits & throughRelation
+	}
+	return a.ways(should[a.by])
+}
+
+// ways are those of an entry for which some privilege on the relation on the
+// way is missing.
+func (a *entry) ways(have bits) bits {
+	out := a.bits & throughRelation
+	for _, t := range throughs {
+		if have&t[0] != 0 {
+			out &^= t[1]
+		}
+	}
+	if have&a.need != 0 {
+		out &^= byRule
+	}
+	return out
 }

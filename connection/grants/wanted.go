@@ -17,6 +17,14 @@ type wanted struct {
 	sets      []wantedSet
 	databases []*database // in the order of first mention
 	places    map[string]int
+	parts     []wantedPart
+}
+
+// wantedPart is tables of which people may see a part only.
+type wantedPart struct {
+	tables   map[int]map[int32]bool // by database
+	roles    []string
+	policies []string
 }
 
 // wantedSet is an access set; its tables are numbers within their databases.
@@ -58,6 +66,17 @@ func number(w connection.Want, prefix string) (*wanted, error) {
 	for _, t := range w.Unenforceable {
 		d, at := out.place(t)
 		out.databases[d].tables[at].told = true
+	}
+	for _, p := range w.Parts {
+		part := wantedPart{tables: map[int]map[int32]bool{}, roles: p.Roles, policies: p.Policies}
+		for _, t := range p.Tables {
+			d, at := out.place(t)
+			if part.tables[d] == nil {
+				part.tables[d] = map[int32]bool{}
+			}
+			part.tables[d][at] = true
+		}
+		out.parts = append(out.parts, part)
 	}
 	ids := map[string]string{}
 	for _, s := range w.Sets {

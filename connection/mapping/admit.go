@@ -31,7 +31,9 @@ func (r *resolver) admit(c candidate) (candidate, bool) {
 	}
 	switch {
 	case role.Superuser:
-		return refuse(CodeSuperuser, "%s is a superuser: no GRANT limits it, so it can be nobody's account", c.role)
+		r.refuse(c.person, c.account, CodeSuperuser, "%s is a superuser: no GRANT limits it, so it can be nobody's account", c.role)
+		r.problems[len(r.problems)-1].Role = c.role
+		return c, false
 	case !role.Login:
 		return refuse(CodeNoLogin, "%s is a role without LOGIN: its members would get what the person may", c.role)
 	}

@@ -78,6 +78,9 @@ type Problem struct {
 	Account string          `json:"account,omitempty"`
 	Code    string          `json:"code"`
 	Message string          `json:"message"`
+	// Role of the instance that the person logs in as all the same: a superuser,
+	// whose access is reported although nobody limits it.
+	Role string `json:"role,omitempty"`
 	// Warning: mapped all the same, but the account reaches more than the
 	// policies give, or nobody can log in as it. Otherwise the person is unmapped
 	// and gets nothing.
