@@ -120,6 +120,7 @@ func (w *world) inStep() ConnectionStatus {
 	}
 	var st ConnectionStatus
 	w.soon("in step", func() bool {
+		st = ConnectionStatus{} // what the answer leaves out is not of the one before
 		w.must("GET", "/v1/connections/shop/status", nil, &st)
 		return st.State == standInStep && st.Version >= version && st.SyncDone >= st.SyncWanted
 	})

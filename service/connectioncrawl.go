@@ -120,6 +120,7 @@ type tableRow struct {
 	Comment        string                `json:"comment"`
 	Labels         []string              `json:"labels"`
 	Columns        []connection.Column   `json:"columns"`
+	Parents        []uint32              `json:"parents"`
 	NotEnforceable string                `json:"not_enforceable"`
 	Fix            string                `json:"fix"`
 }
@@ -129,7 +130,7 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 	oids := make([]int64, 0, len(objects))
 	for _, o := range objects {
 		oids = append(oids, int64(o.OID))
-		rows = append(rows, tableRow{o.OID, o.Name, schemaName + "." + fullName(o.Name), o.Kind, o.Owner, o.Comment, listOrEmpty(o.Labels), o.Columns, o.NotEnforceable, o.Fix})
+		rows = append(rows, tableRow{o.OID, o.Name, schemaName + "." + fullName(o.Name), o.Kind, o.Owner, o.Comment, listOrEmpty(o.Labels), o.Columns, listOrEmpty(o.Parents), o.NotEnforceable, o.Fix})
 	}
 	body, err := json.Marshal(rows)
 	if err != nil {
@@ -145,16 +146,16 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 		WHERE o.parent = s.id AND s.parent = $1 AND s.id <> $2 AND o.dropped IS NULL AND o.oid = ANY ($3::bigint[])`, database, schema, oids); err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO portcullis.connection_objects AS o (id, connection, parent, level, oid, name, full_name, kind, remote_owner, comment, labels, columns, not_enforceable, fix)
-		SELECT gen_random_uuid(), $1, $2::uuid, 'table', r.oid, r.name, r.full_name, r.kind, r.remote_owner, r.comment, r.labels, r.columns, r.not_enforceable, r.fix
-		FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, name text, full_name text, kind text, remote_owner text, comment text, labels text[], columns jsonb,
+	_, err = tx.Exec(ctx, `INSERT INTO portcullis.connection_objects AS o (id, connection, parent, level, oid, name, full_name, kind, remote_owner, comment, labels, columns, parents, not_enforceable, fix)
+		SELECT gen_random_uuid(), $1, $2::uuid, 'table', r.oid, r.name, r.full_name, r.kind, r.remote_owner, r.comment, r.labels, r.columns, r.parents, r.not_enforceable, r.fix
+		FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, name text, full_name text, kind text, remote_owner text, comment text, labels text[], columns jsonb, parents bigint[],
 			not_enforceable text, fix text)
 		ON CONFLICT (connection, coalesce(parent, connection), oid) WHERE dropped IS NULL
 			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, kind = EXCLUDED.kind, remote_owner = EXCLUDED.remote_owner,
-				comment = EXCLUDED.comment, labels = EXCLUDED.labels, columns = EXCLUDED.columns,
+				comment = EXCLUDED.comment, labels = EXCLUDED.labels, columns = EXCLUDED.columns, parents = EXCLUDED.parents,
 				not_enforceable = EXCLUDED.not_enforceable, fix = EXCLUDED.fix, last_seen = now()
-			WHERE (o.name, o.full_name, o.kind, o.remote_owner, o.comment, o.labels, o.columns, o.not_enforceable, o.fix) IS DISTINCT FROM
-				(EXCLUDED.name, EXCLUDED.full_name, EXCLUDED.kind, EXCLUDED.remote_owner, EXCLUDED.comment, EXCLUDED.labels, EXCLUDED.columns, EXCLUDED.not_enforceable, EXCLUDED.fix)`, w.connection.ID, schema, body)
+			WHERE (o.name, o.full_name, o.kind, o.remote_owner, o.comment, o.labels, o.columns, o.parents, o.not_enforceable, o.fix) IS DISTINCT FROM
+				(EXCLUDED.name, EXCLUDED.full_name, EXCLUDED.kind, EXCLUDED.remote_owner, EXCLUDED.comment, EXCLUDED.labels, EXCLUDED.columns, EXCLUDED.parents, EXCLUDED.not_enforceable, EXCLUDED.fix)`, w.connection.ID, schema, body)
 	return err
 }
 

@@ -49,8 +49,43 @@ func (snap *snapshot) withTable(ctx context.Context, q querier, name string) (*s
 		sub.Expires = expires.Time // zero where it is infinite
 		return sub, err
 	})
+	if err != nil {
+		return nil, nil, err
+	}
+	above, err := tablesAbove(ctx, q, id)
+	if err != nil {
+		return nil, nil, err
+	}
 	one := *snap
+	ds, one.policies = inheriting(ds, above, snap.policies)
 	one.dataSources = map[string]*policy.DataSource{ds.ID: ds}
 	one.subscribed = map[string][]policy.Subscription{ds.ID: subscribed}
-	return &one, ds, err
+	return &one, ds, nil
+}
+
+// tablesAbove are those that a table is a partition or child of, as policies read them.
+func tablesAbove(ctx context.Context, q querier, table pgtype.UUID) (above []*policy.DataSource, err error) {
+	rows, err := q.Query(ctx, `WITH RECURSIVE above AS (
+			SELECT p.id, p.parents, s.parent AS database, p.connection FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent
+				JOIN portcullis.connection_objects p ON p.connection = o.connection AND p.level = 'table' AND p.oid = ANY (o.parents) AND p.dropped IS NULL
+				JOIN portcullis.connection_objects ps ON ps.id = p.parent AND ps.parent = s.parent
+			WHERE o.id = $1
+			UNION SELECT p.id, p.parents, a.database, a.connection FROM above a
+				JOIN portcullis.connection_objects p ON p.connection = a.connection AND p.level = 'table' AND p.oid = ANY (a.parents) AND p.dropped IS NULL
+				JOIN portcullis.connection_objects ps ON ps.id = p.parent AND ps.parent = a.database)
+		SELECT o.full_name, c.name, s.name, o.name, c.tags || d.tags || s.tags || o.tags, o.columns, o.column_tags
+		FROM above a JOIN portcullis.connection_objects o ON o.id = a.id JOIN portcullis.connection_objects s ON s.id = o.parent
+			JOIN portcullis.connection_objects d ON d.id = s.parent JOIN portcullis.connections c ON c.id = o.connection`, table)
+	if err != nil {
+		return nil, err
+	}
+	var columns, columnTags []byte
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (*policy.DataSource, error) {
+		ds := &policy.DataSource{}
+		err := r.Scan(&ds.Name, &ds.Source, &ds.RemoteSchema, &ds.RemoteTable, &ds.Tags, &columns, &columnTags)
+		if err == nil {
+			ds.Columns, err = policyColumns(columns, columnTags)
+		}
+		return ds, err
+	})
 }

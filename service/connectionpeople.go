@@ -111,3 +111,23 @@ func (a *ConnectionAccounts) resolve(c Connection, people []policy.Person, entri
 		}
 	}
 }
+
+// watched are the accounts whose access is compared: those that people have, and
+// superusers that they log in as, who are given nothing and reach everything.
+func (a *ConnectionAccounts) watched() []connection.Account {
+	out := slices.Clone(a.Accounts)
+	at := map[string]int{}
+	for _, p := range a.Unmapped {
+		if p.Role == "" {
+			continue
+		}
+		name := p.Person.IAMID + "/" + p.Person.UserID
+		if i, ok := at[p.Role]; ok {
+			out[i].Person += ", " + name
+			continue
+		}
+		at[p.Role] = len(out)
+		out = append(out, connection.Account{Person: name, Role: p.Role})
+	}
+	return out
+}

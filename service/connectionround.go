@@ -3,7 +3,9 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -269,7 +271,7 @@ func (s *Store) desired(ctx context.Context, tx pgx.Tx, snap *snapshot, c Connec
 	w := &wanting{connection: c, viewKey: key, tables: tables, policies: snap.policies, now: now}
 	w.mapPeople(people, accounts.Accounts)
 	d, err = w.compute(ctx, tx, subscriptions)
-	d.want.Accounts = accounts.Accounts
+	d.want.Accounts = accounts.watched()
 	return d, accounts, tables, err
 }
 
@@ -327,7 +329,7 @@ func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, 
 	l.takeOver(report)
 	st := &m.status
 	st.Lacking = append(firstOf(m.tables.lacking, maxListed), report.Lacking...)
-	st.Lacking = firstOf(st.Lacking, maxListed)
+	st.Lacking = firstOf(append(st.Lacking, report.Unlimited...), maxListed)
 	st.People = PeopleCounts{Mapped: len(accounts.Accounts), Unmapped: len(accounts.Unmapped), Warnings: len(accounts.Warnings)}
 	return l.c.store.storeStatus(ctx, l.id, *st, listOrEmpty(report.Excess), &accounts)
 }
@@ -346,7 +348,7 @@ func (l *connectionLoop) engine(target connection.Target, open grants.Connect) (
 func (l *connectionLoop) takeOver(r connection.Report) {
 	st := &l.memory.status
 	st.NotEnforceable = r.NotEnforceable
-	st.Equal, st.Exceeds, st.Lacks, st.Applied, st.Drift, st.Pending = r.Equal, r.Exceeds, r.Lacks, r.Applied, r.Drift, r.Pending
+	st.Equal, st.Exceeds, st.Lacks, st.Applied, st.Drift, st.Given, st.Pending = r.Equal, r.Exceeds, r.Lacks, r.Applied, r.Drift, r.Given, r.Pending
 	if n := len(r.Lingering); n > len(st.Lingering) {
 		s := r.Lingering[n-1]
 		l.c.log.Warn("a session from before a revoke is still open", "connection", l.memory.name, "pid", s.PID, "role", s.Role, "sessions", n)
@@ -394,15 +396,20 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 	if len(report.Pending) > 0 {
 		return nil
 	}
-	if _, err := l.c.store.forgetConnection(ctx, "service", m.name); err != nil {
+	left := slices.DeleteFunc(report.Excess, func(x connection.Excess) bool { return x.Kind != connection.FindingLeft })
+	if _, err := l.c.store.forgetConnection(ctx, "service", m.name, left...); err != nil {
 		return err
 	}
 	l.c.log.Info("a connection is deleted: what it gave was taken back", "connection", m.name)
+	for _, x := range left {
+		l.c.log.Warn("a role of a deleted connection is left behind: it cannot be dropped", "connection", m.name, "role", x.Role, "because", x.Via)
+	}
 	return errGone
 }
 
-// forgetConnection removes a connection with all that is known of it.
-func (s *Store) forgetConnection(ctx context.Context, actor, name string) (id string, err error) {
+// forgetConnection removes a connection with all that is known of it. left are
+// roles that could not be dropped: whoever asks for the connection later is told.
+func (s *Store) forgetConnection(ctx context.Context, actor, name string, left ...connection.Excess) (id string, err error) {
 	_, err = s.Change(ctx, actor, func(c *change) error {
 		err := c.QueryRow(ctx, "DELETE FROM portcullis.connections WHERE name = $1 RETURNING id::text", name).Scan(&id)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -411,7 +418,36 @@ func (s *Store) forgetConnection(ctx context.Context, actor, name string) (id st
 		if err != nil {
 			return err
 		}
-		return c.record(ctx, "forget", "connections", name, nil, nil)
+		var after any
+		if len(left) > 0 {
+			after = leftBehind{Left: left}
+		}
+		return c.record(ctx, "forget", "connections", name, nil, after)
 	})
 	return id, err
+}
+
+// leftBehind is what a deleted connection left at its instance.
+type leftBehind struct {
+	Left []connection.Excess `json:"left"`
+}
+
+// gone is the answer to who asks for a connection that is not there, or not any more.
+func (s *Store) gone(ctx context.Context, name string) error {
+	refusal := notFound("connection", name)
+	var last leftBehind
+	err := s.pool.QueryRow(ctx, `SELECT after FROM portcullis.change_log WHERE object = 'connections' AND key = $1 AND action = 'forget' AND after IS NOT NULL
+		AND made_at > now() - interval '1 day' ORDER BY seq DESC LIMIT 1`, name).Scan(&last)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return refusal
+	}
+	if err != nil {
+		return err
+	}
+	var roles []string
+	for _, x := range last.Left {
+		roles = append(roles, fmt.Sprintf("role %s is left behind, since it cannot be dropped (%s); nobody is a member of it. A DBA decides what becomes of that, and runs:\n%s", x.Role, strings.Join(x.Via, ", "), x.Statement))
+	}
+	refusal.Hint = "It was deleted, and all that it gave was taken back; " + strings.Join(roles, "\n")
+	return refusal
 }

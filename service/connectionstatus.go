@@ -43,9 +43,10 @@ type ConnectionStatus struct {
 	Equal     int                           `json:"equal"`   // pairs of person and table
 	Exceeds   int                           `json:"exceeds"` // by what others gave: see findings
 	Lacks     int                           `json:"lacks"`
-	Applied   int                           `json:"applied"` // statements of the last round
-	Drift     int                           `json:"drift"`   // of those that mended what somebody changed by hand
-	Drifts    int64                         `json:"drifts"`  // statements of that kind since the registration
+	Given     int                           `json:"given,omitempty"` // findings: relations that the policies give show what they hide elsewhere
+	Applied   int                           `json:"applied"`         // statements of the last round
+	Drift     int                           `json:"drift"`           // of those that mended what somebody changed by hand
+	Drifts    int64                         `json:"drifts"`          // statements of that kind since the registration
 	Pending   []connection.Pending          `json:"pending,omitempty"`
 	Overdue   []connection.Pending          `json:"overdue,omitempty"`   // revokes that are pending for too long
 	Lingering []connection.LingeringSession `json:"lingering,omitempty"` // sessions from before a revoke, up to PostgreSQL 15
@@ -104,7 +105,7 @@ func (s *Store) ConnectionStatus(ctx context.Context, name string) (ConnectionSt
 		FROM portcullis.connections c LEFT JOIN portcullis.connection_status t ON t.connection = c.id WHERE c.name = $1`, name).
 		Scan(&st, &st.Progress, &deleting, &st.Holder, &wanted, &done, &st.Disabled)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return st, notFound("connection", name)
+		return st, s.gone(ctx, name)
 	}
 	if err != nil {
 		return st, err

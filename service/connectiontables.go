@@ -21,6 +21,7 @@ type nativeTable struct {
 	tags    []string              // with those of schema, database and connection
 	columns []policy.TaggedColumn // those with tags only
 	cannot  bool                  // our grants cannot be made here
+	parents []uint32              // OIDs of the tables that it is a partition or child of
 }
 
 // nativeTables are the tables of one connection at one version of its objects.
@@ -28,6 +29,7 @@ type nativeTables struct {
 	version int64
 	list    []nativeTable
 	lacking []string // those that cannot be enforced, with the reason
+	kin     *kin     // nil: none of them has parents or children
 }
 
 // dataSource is what target and evaluator read of the table.
@@ -51,26 +53,34 @@ func loadNativeTables(ctx context.Context, q querier, connectionID string, had *
 	if had != nil && had.version == now.version {
 		return had, nil
 	}
-	rows, err := q.Query(ctx, `SELECT o.id, d.name, s.name, o.name, o.oid, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags, o.not_enforceable
+	rows, err := q.Query(ctx, `SELECT o.id, d.name, s.name, o.name, o.oid, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags, o.not_enforceable, o.parents, e.enforced
 		FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent
-			JOIN portcullis.connections c ON c.id = o.connection
-		WHERE o.connection = $1 AND o.level = 'table' AND o.dropped IS NULL AND o.oid > 0 AND o.kind = ANY (c.kinds) AND coalesce(o.enforce, s.enforce, d.enforce, c.enforce)
+			JOIN portcullis.connections c ON c.id = o.connection,
+			LATERAL (SELECT o.kind = ANY (c.kinds) AND coalesce(o.enforce, s.enforce, d.enforce, c.enforce) AS enforced) e
+		WHERE o.connection = $1 AND o.level = 'table' AND o.dropped IS NULL AND o.oid > 0 AND (e.enforced OR o.parents <> '{}' OR o.oid IN (
+			SELECT unnest(k.parents) FROM portcullis.connection_objects k WHERE k.connection = $1 AND k.dropped IS NULL AND k.parents <> '{}'))
 		ORDER BY d.name, s.name, o.name`, connectionID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	r := tableReader{names: map[string]string{}, tags: map[string][]string{}}
+	var others []nativeTable
 	for rows.Next() {
-		t, why, err := r.scan(rows)
+		t, why, enforced, err := r.scan(rows)
 		if err != nil {
 			return nil, err
+		}
+		if !enforced {
+			others = append(others, t)
+			continue
 		}
 		now.list = append(now.list, t)
 		if why != "" && len(now.lacking) < maxListed {
 			now.lacking = append(now.lacking, fullName(t.ref.Database, t.ref.Schema, t.ref.Name)+": "+why)
 		}
 	}
+	now.kin = newKin(now.list, others)
 	return now, rows.Err()
 }
 
@@ -83,12 +93,12 @@ type tableReader struct {
 	tags  map[string][]string
 }
 
-func (r *tableReader) scan(rows pgx.Rows) (t nativeTable, why string, err error) {
+func (r *tableReader) scan(rows pgx.Rows) (t nativeTable, why string, enforced bool, err error) {
 	var id pgtype.UUID
 	var host, database, schema, own []string
 	var columns, columnTags []byte
-	if err := rows.Scan(&id, &t.ref.Database, &t.ref.Schema, &t.ref.Name, &t.ref.OID, &host, &database, &schema, &own, &columns, &columnTags, &why); err != nil {
-		return t, "", err
+	if err := rows.Scan(&id, &t.ref.Database, &t.ref.Schema, &t.ref.Name, &t.ref.OID, &host, &database, &schema, &own, &columns, &columnTags, &why, &t.parents, &enforced); err != nil {
+		return t, "", false, err
 	}
 	t.id, t.cannot = id.Bytes, why != ""
 	t.ref.Database, t.ref.Schema = r.name(t.ref.Database), r.name(t.ref.Schema)
@@ -96,7 +106,7 @@ func (r *tableReader) scan(rows pgx.Rows) (t nativeTable, why string, err error)
 	if len(columnTags) > 2 { // not {}
 		t.columns, err = taggedColumns(columns, columnTags)
 	}
-	return t, why, err
+	return t, why, enforced, err
 }
 
 func (r *tableReader) name(s string) string {

@@ -28,8 +28,10 @@ type ViewStatus struct {
 	Fix    string   `json:"fix,omitempty"` // the statement that a DBA must run
 }
 
-// partial remembers that people may see a part of a table, where the connection has views.
-func (w *wanting) partially(t *nativeTable, people []*policy.Person) {
+// partially remembers that people may see a part of a table, where the connection
+// has views. A view of a table shows what the table hides: from whom its kin hide
+// more, none can be had.
+func (w *wanting) partially(t *nativeTable, sh *shape, people []*policy.Person) {
 	if !w.connection.Views {
 		return
 	}
@@ -40,7 +42,19 @@ func (w *wanting) partially(t *nativeTable, people []*policy.Person) {
 		w.partial[t.id] = map[policy.PersonID]bool{}
 	}
 	for _, p := range people {
-		w.partial[t.id][p.PersonID] = true
+		if w.besideShow(sh, p) {
+			w.partial[t.id][p.PersonID] = true
+			continue
+		}
+		name, reason := fullName(t.ref.Database, t.ref.Schema, t.ref.Name), w.besideReason(sh, p)
+		at := slices.IndexFunc(w.unviewed, func(v ViewStatus) bool { return v.Table == name })
+		if at < 0 && len(w.unviewed) < maxListed {
+			at = len(w.unviewed)
+			w.unviewed = append(w.unviewed, ViewStatus{Table: name})
+		}
+		if at >= 0 && len(w.unviewed[at].Reason) < maxExamples && !slices.Contains(w.unviewed[at].Reason, reason) {
+			w.unviewed[at].Reason = append(w.unviewed[at].Reason, reason)
+		}
 	}
 }
 
@@ -70,12 +84,14 @@ func (w *wanting) viewTables(ctx context.Context, q querier, key []byte, subscri
 		mac := hmac.New(sha256.New, key)
 		_, _ = mac.Write(t.id[:]) // a hash takes everything
 		ds.HashKey = mac.Sum(nil)
+		own := ds.Columns
+		ds, policies := inheriting(ds, w.sources(w.tables.kin.ancestors(t)), w.policies)
 		table := views.Table{Ref: t.ref, HashKey: ds.HashKey}
-		for _, c := range ds.Columns {
+		for _, c := range own {
 			table.Columns = append(table.Columns, c.Column)
 		}
 		for _, id := range sortedPeople(w.partial[t.id]) {
-			d := policy.Evaluate(policy.Question{Person: w.people[id], DataSource: ds, DataSourceID: ds.ID, Subscriptions: subscriptions[t.id], Policies: w.policies, Now: w.now})
+			d := policy.Evaluate(policy.Question{Person: w.people[id], DataSource: ds, DataSourceID: ds.ID, Subscriptions: subscriptions[t.id], Policies: policies, Now: w.now})
 			if d.Allowed {
 				table.People = append(table.People, views.Person{Role: w.roles[id], Filter: d.Filter, Masks: d.Masks})
 			}
@@ -139,7 +155,7 @@ func (l *connectionLoop) applyViews(ctx context.Context, target connection.Targe
 	}
 	m := &l.memory
 	m.viewsLeft = false
-	m.status.Views = nil
+	m.status.Views = slices.Clone(d.unviewed)
 	patience := viewPatience
 	for _, database := range databases {
 		wanted := viewsDigest(d.views[database])
@@ -185,7 +201,13 @@ func (l *connectionLoop) takeViews(database string, out views.Outcome, d *desire
 	for _, m := range out.Made {
 		d.want.Sets = append(d.want.Sets, connection.AccessSet{
 			ID: fmt.Sprintf("view:%s:%d", database, m.Base.OID), Access: connection.Read, Tables: []connection.ObjectRef{m.View}, Members: m.Roles})
-		status = append(status, ViewStatus{Table: fullName(m.Base.Database, m.Base.Schema, m.Base.Name), View: fullName(m.View.Schema, m.View.Name), People: len(m.Roles)})
+		name := fullName(m.Base.Database, m.Base.Schema, m.Base.Name)
+		at := slices.IndexFunc(status, func(s ViewStatus) bool { return s.Table == name })
+		if at < 0 {
+			at = len(status)
+			status = append(status, ViewStatus{Table: name})
+		}
+		status[at].View, status[at].People = fullName(m.View.Schema, m.View.Name), len(m.Roles)
 	}
 	for _, r := range out.Refused {
 		name := fullName(r.Table.Database, r.Table.Schema, r.Table.Name)

@@ -37,6 +37,10 @@ type wanting struct {
 	withheld map[string]*Withheld
 	partial  map[[16]byte]map[policy.PersonID]bool // who may see a part of which table
 	expires  time.Time                             // when the answer changes by itself; zero: never
+
+	kinShape map[*nativeTable]*shape  // of tables with kin; nil: shown to nobody
+	shaped   map[string]*shapedTables // by shape, where views may show what these hide
+	unviewed []ViewStatus             // tables of which some people cannot have a view
 }
 
 // shape is what hides something of a table: tables with the same shape show
@@ -45,7 +49,8 @@ type shape struct {
 	key      string
 	example  *policy.DataSource
 	policies []*policy.Policy
-	hidden   bool // from everyone
+	hidden   bool     // from everyone
+	beside   []*shape // what kin of the table hide beyond that
 	plain    map[policy.PersonID]bool
 }
 
@@ -62,26 +67,34 @@ type desired struct {
 	want     connection.Want
 	withheld []Withheld
 	views    map[string][]views.Table // by database
+	unviewed []ViewStatus             // tables of which some people cannot have a view
 	expires  time.Time
 }
 
 // everything but who and what matters is filled in by the caller.
 func (w *wanting) compute(ctx context.Context, q querier, subscriptions map[[16]byte][]policy.Subscription) (desired, error) {
 	w.shapes, w.sets, w.members, w.withheld = map[string]*shape{}, map[string]*connection.AccessSet{}, map[string]map[string]bool{}, map[string]*Withheld{}
-	w.without = map[string][]*policy.Person{}
+	w.without, w.shaped = map[string][]*policy.Person{}, map[string]*shapedTables{}
 	subscribing := w.subscribing()
+	full := func(list []nativeTable) (map[[16]byte][]policy.TaggedColumn, error) {
+		return allColumnsWhere(ctx, q, list, w.needsColumns)
+	}
+	if err := w.kinShapes(full, subscribing); err != nil {
+		return desired{}, err
+	}
 	for chunk := range slices.Chunk(w.tables.list, objectsAtOnce) {
-		full, err := allColumnsWhere(ctx, q, chunk, w.needsColumns)
+		columns, err := full(chunk)
 		if err != nil {
 			return desired{}, err
 		}
 		for i := range chunk {
-			w.table(&chunk[i], full[chunk[i].id], subscribing, subscriptions[chunk[i].id])
+			w.table(&chunk[i], columns[chunk[i].id], subscribing, subscriptions[chunk[i].id])
 		}
 	}
 	d := w.result()
 	var err error
 	d.views, err = w.viewTables(ctx, q, w.viewKey, subscriptions)
+	d.unviewed = w.unviewed
 	return d, err
 }
 
@@ -122,16 +135,16 @@ func comparePeople(a, b policy.PersonID) int {
 
 // needsColumns tells whether some policy may read columns without tags.
 func (w *wanting) needsColumns(t *nativeTable) bool {
-	var ds *policy.DataSource
+	var self []*policy.DataSource
 	for i := range w.policies {
 		p := &w.policies[i]
 		if p.Kind == policy.KindSubscription || p.Kind == policy.KindMask && len(p.Columns.Names) == 0 {
 			continue
 		}
-		if ds == nil {
-			ds = t.dataSource(w.connection.Name)
+		if self == nil {
+			self = w.sources(append([]*nativeTable{t}, w.tables.kin.ancestors(t)...))
 		}
-		if p.On.Matches(ds) {
+		if slices.ContainsFunc(self, p.On.Matches) {
 			return true
 		}
 	}
@@ -168,11 +181,21 @@ func (w *wanting) table(t *nativeTable, columns []policy.TaggedColumn, subscribi
 		}
 		matching = append(matching, s)
 	}
-	if len(matching) == 0 && len(individual) == 0 {
+	nobody := len(matching) == 0 && len(individual) == 0
+	if nobody && !w.viewsGiven() {
 		return
 	}
-	sh := w.shapeOf(ds)
+	var sh *shape
+	if _, hasKin := w.kinShape[t]; hasKin {
+		sh = w.amongKin(t)
+	} else {
+		sh = w.shapeOf(t, ds)
+	}
 	if sh == nil {
+		return
+	}
+	w.remember(t, sh)
+	if nobody {
 		return
 	}
 	for _, s := range matching {
@@ -221,8 +244,9 @@ func (w *wanting) selected(list []policy.Subscription, a policy.Access) []*polic
 }
 
 // shapeOf finds what hides something of a table; nil: a policy cannot be understood, nobody gets it.
-func (w *wanting) shapeOf(ds *policy.DataSource) *shape {
-	shaping, hidden, err := policy.Shaping(ds, w.policies)
+func (w *wanting) shapeOf(t *nativeTable, ds *policy.DataSource) *shape {
+	ds, policies := inheriting(ds, w.sources(w.tables.kin.ancestors(t)), w.policies)
+	shaping, hidden, err := policy.Shaping(ds, policies)
 	if err != nil {
 		return nil
 	}
@@ -236,6 +260,17 @@ func (w *wanting) shapeOf(ds *policy.DataSource) *shape {
 		w.shapes[key] = sh
 	}
 	return sh
+}
+
+// remember keeps which tables hide something, where views may show it.
+func (w *wanting) remember(t *nativeTable, sh *shape) {
+	if sh.key == "" || !w.viewsGiven() {
+		return
+	}
+	if w.shaped[sh.key] == nil {
+		w.shaped[sh.key] = &shapedTables{shape: sh}
+	}
+	w.shaped[sh.key].tables = append(w.shaped[sh.key].tables, t.ref)
 }
 
 // shapeKey is the same for tables that the same policies shape alike. Filters
@@ -255,13 +290,18 @@ func shapeKey(ds *policy.DataSource, shaping []*policy.Policy, hidden bool) stri
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
+func digestOfText(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:8])
+}
+
 func (w *wanting) shows(sh *shape, p *policy.Person) bool {
-	if len(sh.policies) == 0 {
+	if len(sh.policies) == 0 && len(sh.beside) == 0 {
 		return !sh.hidden
 	}
 	plain, known := sh.plain[p.PersonID]
 	if !known {
-		plain = !sh.hidden && policy.Plain(p, sh.example, sh.policies)
+		plain = !sh.hidden && policy.Plain(p, sh.example, sh.policies) && w.besideShow(sh, p)
 		sh.plain[p.PersonID] = plain
 	}
 	return plain
@@ -285,7 +325,7 @@ func (w *wanting) add(id string, a connection.Access, t *nativeTable, sh *shape,
 	}
 	set.Tables = append(set.Tables, t.ref)
 	if !t.cannot {
-		w.partially(t, w.without[id])
+		w.partially(t, sh, w.without[id])
 	}
 	if h := w.withheld[sh.key]; h != nil {
 		h.table(fullName(w.connection.Name, t.ref.Database, t.ref.Schema, t.ref.Name))
@@ -297,10 +337,7 @@ const maxExamples = 100
 func (w *wanting) withhold(sh *shape, p *policy.Person) {
 	h := w.withheld[sh.key]
 	if h == nil {
-		h = &Withheld{}
-		for _, p := range sh.policies {
-			h.Policies = append(h.Policies, p.Name)
-		}
+		h = &Withheld{Policies: sh.names()}
 		w.withheld[sh.key] = h
 	}
 	if name := p.IAMID + "/" + p.UserID; len(h.People) < maxExamples && !slices.Contains(h.People, name) {
@@ -339,6 +376,7 @@ func (w *wanting) result() desired {
 			d.want.Unenforceable = append(d.want.Unenforceable, w.tables.list[i].ref)
 		}
 	}
+	d.want.Parts = w.parts()
 	return d
 }
 

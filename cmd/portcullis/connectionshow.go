@@ -66,6 +66,9 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 		lack += fmt.Sprintf(", %d of them not enforceable", st.NotEnforceable)
 	}
 	line("access", "%d equal, %d exceed by what others gave, %s", st.Equal, st.Exceeds, lack)
+	if st.Given > 0 {
+		line("", "%d relations that the policies give show what they hide or do not give elsewhere: see findings", st.Given)
+	}
 	line("drift", "%d statements in the last round mended what somebody changed, %d in all", st.Drift, st.Drifts)
 	for _, p := range st.Overdue {
 		line("OVERDUE", "%s: pending since %s%s", p.Statement, when(&p.Since), blocker(p))
@@ -282,18 +285,33 @@ func connectionFindings(ctx context.Context, i *invocation) error {
 		return printJSON(i.io, list)
 	}
 	for _, e := range list {
-		who := e.Role
-		if e.Person != "" {
-			who = fmt.Sprintf("%s (%s)", e.Person, e.Role)
-		}
-		fmt.Fprintf(i.io.out, "%s has %s on %s.%s.%s", who, e.Privilege, e.Object.Database, e.Object.Schema, e.Object.Name)
-		if len(e.Via) > 0 {
-			fmt.Fprintf(i.io.out, " via %s", strings.Join(e.Via, ", "))
-		}
-		if e.Grantor != "" {
-			fmt.Fprintf(i.io.out, ", granted by %s", e.Grantor)
-		}
-		fmt.Fprintf(i.io.out, "\n  a DBA runs: %s\n", e.Statement)
+		printFinding(i.io, e)
 	}
 	return nil
+}
+
+func printFinding(io streams, e connection.Excess) {
+	if e.Kind == connection.FindingLeft {
+		fmt.Fprintf(io.out, "role %s is %s: %s\n  a DBA decides what becomes of that, and runs:\n%s\n", e.Role, e.Privilege, strings.Join(e.Via, ", "), e.Statement)
+		return
+	}
+	who := e.Role
+	if e.Person != "" {
+		who = fmt.Sprintf("%s (%s)", e.Person, e.Role)
+	}
+	if e.People > 1 {
+		who += fmt.Sprintf(" and %d more", e.People-1)
+	}
+	fmt.Fprintf(io.out, "%s has %s on %s", who, e.Privilege, e.Object.Place())
+	if len(e.Via) > 0 {
+		fmt.Fprintf(io.out, " via %s", strings.Join(e.Via, ", "))
+	}
+	if e.Grantor != "" {
+		fmt.Fprintf(io.out, ", granted by %s", e.Grantor)
+	}
+	if e.Kind == connection.FindingGiven {
+		fmt.Fprint(io.out, "\n  the policies give it: take the relation out of them, subscribe to what it shows, or mask it there too\n")
+		return
+	}
+	fmt.Fprintf(io.out, "\n  a DBA runs: %s\n", e.Statement)
 }

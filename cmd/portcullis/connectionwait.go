@@ -68,6 +68,9 @@ func (i *invocation) waitGone(ctx context.Context, c *service.Client, name strin
 		st, err := i.status(ctx, c, name)
 		var refused *service.Error
 		if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+			if refused.Hint != "" { // roles that are left behind
+				fmt.Fprintln(i.io.err, refused.Hint)
+			}
 			return nil
 		}
 		if err != nil {
