@@ -83,7 +83,7 @@ func TestCancelConn(t *testing.T) {
 func cancelUntil(c *odbc.Conn, done <-chan error) {
 	for len(done) == 0 {
 		c.Cancel()
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // lets the other goroutine get into the driver
 	}
 }
 

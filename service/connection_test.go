@@ -3,14 +3,12 @@ package service
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/mapping"
@@ -70,16 +68,7 @@ func (w *world) connection(name string) Connection {
 // can tells whether a person who logs in at the instance may run a statement.
 func (w *world) can(person, sql string) bool {
 	w.t.Helper()
-	conn, err := pgx.Connect(w.t.Context(), w.pg.DSNAs(person, rolePassword, "shop"))
-	if err == nil {
-		defer conn.Close(w.t.Context())
-		_, err = conn.Exec(w.t.Context(), sql)
-	}
-	var refused *pgconn.PgError
-	if err != nil && (!errors.As(err, &refused) || refused.Code != "42501") {
-		w.t.Fatalf("%s: %s: %v", person, sql, err)
-	}
-	return err == nil
+	return testenv.May(w.t, w.pg.DSNAs(person, rolePassword, "shop"), sql)
 }
 
 const (

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -107,12 +108,8 @@ func (f *engineFixture) text(conn *pgx.Conn, sql string, args ...any) string {
 // eventually asks until the answer is right; the service works in the background.
 func (f *engineFixture) eventually(what string, is func() bool) {
 	f.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !is() {
-		if time.Now().After(deadline) {
-			f.t.Fatalf("not within 20 s: %s; engine: %s", what, f.server.engine.State())
-		}
-		time.Sleep(20 * time.Millisecond)
+	if err := testenv.Until(f.t.Context(), 20*time.Second, func() (bool, error) { return is(), errors.New(f.server.engine.State()) }); err != nil {
+		f.t.Fatalf("%s: %v", what, err)
 	}
 }
 

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -181,16 +181,11 @@ func TestServeAndItsClients(t *testing.T) {
 // waitFor waits until the service answers.
 func waitFor(ctx context.Context, t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	if err := testenv.Until(ctx, 30*time.Second, func() (bool, error) {
 		code, _, errOut := portcullis(ctx, "status")
-		if code == exitOK {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(fmt.Sprint("the service does not answer: ", errOut))
-		}
-		time.Sleep(20 * time.Millisecond)
+		return code == exitOK, errors.New(errOut)
+	}); err != nil {
+		t.Fatal("the service does not answer: ", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -88,12 +90,8 @@ func states(e *Engine) map[string]int {
 // waitUntil polls for what no event tells.
 func waitUntil(t testing.TB, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !done() {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 20 seconds")
-		}
-		time.Sleep(5 * time.Millisecond)
+	if err := testenv.Until(t.Context(), 20*time.Second, func() (bool, error) { return done(), errors.New("it did not happen") }); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -196,13 +194,13 @@ func TestAConnectionLostInMidFetchIsSaidSo(t *testing.T) {
 
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	s := sqliteSource(t)
-	e := engineFor(t, s, func(c *Config) { c.Idle = 30 * time.Millisecond })
+	e := engineFor(t, s, func(c *Config) { c.Idle = time.Microsecond })
 	id := begin(t, e, wholeTable(s, 1))
 	if _, err := readAll(t, e, id); err != nil {
 		t.Fatal(err)
 	}
 	e.ScanEnd(id)
-	time.Sleep(100 * time.Millisecond) // longer than idle: a connection in a transaction stays
+	e.pool.sweep()
 	if len(e.Connections()) != 1 {
 		t.Fatal("closed inside the transaction")
 	}

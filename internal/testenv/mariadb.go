@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // MariaDBOptions says what kind of server is wanted.
@@ -120,27 +119,7 @@ func (m *MariaDB) startup(ctx context.Context, extra []string) error {
 		return err
 	}
 	m.proc = proc
-	return m.waitReady(ctx)
-}
-
-func (m *MariaDB) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		err := m.Exec(ctx, "", "SELECT 1")
-		if err == nil {
-			return nil
-		}
-		if m.proc.ended() {
-			return fmt.Errorf("MariaDB did not start:\n%s", tail(m.Log, 4000))
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("MariaDB does not answer: %w\n%s", err, tail(m.Log, 4000))
-		case <-m.proc.done:
-		case <-time.After(50 * time.Millisecond): // nothing signals readiness without systemd
-		}
-	}
+	return m.proc.answers(ctx, "MariaDB", func(ctx context.Context) error { return m.Exec(ctx, "", "SELECT 1") })
 }
 
 // secure gives root a password from everywhere on loopback and removes the

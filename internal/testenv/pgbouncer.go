@@ -13,9 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Pgbouncer is a running pooler before an instance. Every role of the instance
@@ -72,7 +69,7 @@ func (p *Postgres) StartPgbouncer(ctx context.Context, mode string, lines ...str
 		return nil, err
 	}
 	p.env.onStop(b.Stop)
-	return b, b.waitReady(ctx)
+	return b, b.proc.answers(ctx, "pgbouncer", loginWorks(b.DSN("postgres")))
 }
 
 // config has each role's password verifier read from the instance, and SCRAM
@@ -91,26 +88,6 @@ func (b *Pgbouncer) config(dir, mode string, lines []string) string {
 		"max_client_conn = 200",
 		"ignore_startup_parameters = extra_float_digits",
 	}, append(lines, "")...), "\n")
-}
-
-func (b *Pgbouncer) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		conn, err := pgx.Connect(ctx, b.DSN("postgres"))
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		if b.proc.ended() {
-			return fmt.Errorf("pgbouncer did not start:\n%s", tail(b.Log, 4000))
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("pgbouncer does not answer: %w\n%s", err, tail(b.Log, 4000))
-		case <-b.proc.done:
-		case <-time.After(20 * time.Millisecond): // nothing signals readiness
-		}
-	}
 }
 
 // DSN is the superuser's connection URL through the pooler.

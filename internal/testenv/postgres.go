@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -178,23 +177,7 @@ func (p *Postgres) startup(ctx context.Context) error {
 
 // WaitReady waits until the instance accepts connections, at most a minute.
 func (p *Postgres) WaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		conn, err := pgx.Connect(ctx, p.DSN("postgres"))
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		if p.proc.ended() {
-			return fmt.Errorf("PostgreSQL did not start:\n%s", tail(p.Log, 4000))
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("PostgreSQL does not answer: %w\n%s", err, tail(p.Log, 4000))
-		case <-p.proc.done:
-		case <-time.After(20 * time.Millisecond): // nothing signals readiness without systemd
-		}
-	}
+	return p.proc.answers(ctx, "PostgreSQL", loginWorks(p.DSN("postgres")))
 }
 
 // DSN is the superuser's connection URL.

@@ -121,27 +121,7 @@ func (s *Service) startup(ctx context.Context) error {
 		return err
 	}
 	s.proc, s.log = proc, proc.log
-	return s.waitReady(ctx)
-}
-
-func (s *Service) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		err := healthy(ctx, s.URL)
-		if err == nil {
-			return nil
-		}
-		if s.proc.ended() {
-			return fmt.Errorf("the policy service did not start:\n%s", tail(s.log, 4000))
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the policy service does not answer: %w\n%s", err, tail(s.log, 4000))
-		case <-s.proc.done:
-		case <-time.After(30 * time.Millisecond):
-		}
-	}
+	return s.proc.answers(ctx, "the policy service", func(ctx context.Context) error { return healthy(ctx, s.URL) })
 }
 
 func healthy(ctx context.Context, url string) error {

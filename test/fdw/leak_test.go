@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/internal/testenv"
 )
 
 // held is what a process holds of things that may leak.
@@ -85,10 +87,10 @@ func TestManyScansLeaveNothing(t *testing.T) {
 	batch(scans)
 	after := holds(t, pid)
 	// What is free but not given back yet does not count: that happens at rest.
-	for deadline := time.Now().Add(15 * time.Second); after.privateKB-before.privateKB > 4096 && time.Now().Before(deadline); {
+	_ = testenv.Until(t.Context(), 15*time.Second, func() (bool, error) { // what it holds then is judged below
 		after = holds(t, pid)
-		time.Sleep(50 * time.Millisecond) // between looks at another process
-	}
+		return after.privateKB-before.privateKB <= 4096, nil
+	})
 	t.Logf("before %+v, after %+v", before, after)
 	if after.threads > before.threads+2 || after.descriptors > before.descriptors+2 {
 		t.Errorf("before %+v, after %+v", before, after)

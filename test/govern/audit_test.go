@@ -228,10 +228,5 @@ func testSpoolFailure(t *testing.T, n *node) {
 		t.Fatal(err)
 	}
 	testChain(t, n)
-	// Everything that was durable is shipped, once.
-	if err := world.Until(t.Context(), 10*time.Second, func() (bool, error) {
-		return n.status(t, "audit.shipped") == n.status(t, "audit.synced"), nil
-	}); err != nil {
-		t.Errorf("shipped %s, synced %s", n.status(t, "audit.shipped"), n.status(t, "audit.synced"))
-	}
+	n.wantShipped(t)
 }

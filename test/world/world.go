@@ -265,23 +265,9 @@ func (w *World) WaitSynced(ctx context.Context) error {
 	})
 }
 
-// Until asks every 20 ms until the answer is true; the last error says why it was not.
+// Until is testenv's.
 func Until(ctx context.Context, limit time.Duration, done func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, err := done()
-		if ok {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("not within %v: %w", limit, err)
-		case <-tick.C:
-		}
-	}
+	return testenv.Until(ctx, limit, done)
 }
 
 // Call calls the service's API as administrator; reply may be nil.
