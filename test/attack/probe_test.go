@@ -245,7 +245,7 @@ var catalogProbes = []probe{
 	{name: "server options hold no secret", sql: []string{`SELECT srvname, srvoptions FROM pg_foreign_server ORDER BY 1`}, control: "none"},
 	{name: "dbtoken", sql: []string{`SELECT * FROM immutasys.dbtoken`}, refused: "42501", shows: `v1:`, control: "superuser"},
 	{name: "service_config", sql: []string{`SELECT * FROM immutasys.service_config`}, refused: "42501", shows: `http|unix`, control: "superuser"},
-	{name: "spool by pg_read_file", sql: []string{`SELECT pg_read_file('portcullis/spool/00000001.log')`}, refused: "42501", shows: `intent`, control: "superuser"},
+	{name: "spool by pg_read_file", sql: []string{`SELECT pg_read_file('portcullis/spool/00000001.log', 0, 1000)`}, refused: "42501", shows: `intent`, control: "superuser"},
 	{name: "file settings", sql: []string{`SELECT name, setting FROM pg_settings WHERE name LIKE 'portcullis.%file%' ORDER BY 1`}, shows: `node\.key`, control: "superuser"},
 	{name: "SHOW of the key file", sql: []string{`SHOW portcullis.key_file`}, refused: "42501", shows: `node\.key`, control: "superuser"},
 	{name: "pg_authid", sql: []string{`SELECT rolpassword FROM pg_authid`}, refused: "42501", shows: `SCRAM`, control: "superuser"},
