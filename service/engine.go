@@ -95,24 +95,33 @@ func (e *Engine) Run(ctx context.Context) {
 	}
 }
 
-// round makes everything equal once. What fails does not stop the rest.
+// round makes everything equal once. What fails does not stop the rest, and
+// accounts do not wait for tables, whose sources may be slow to answer.
 func (e *Engine) round(ctx context.Context) error {
-	return e.locked(ctx, func(conn *pgx.Conn) error {
-		return errors.Join(e.configure(ctx, conn), e.syncAccounts(ctx, conn), e.syncTables(ctx, conn))
-	})
+	return errors.Join(
+		e.locked(ctx, accountsPart, func(conn *pgx.Conn) error {
+			return errors.Join(e.configure(ctx, conn), e.syncAccounts(ctx, conn))
+		}),
+		e.locked(ctx, tablesPart, func(conn *pgx.Conn) error { return e.syncTables(ctx, conn) }))
 }
+
+// The parts of a round that replicas take turns at, each for itself.
+const (
+	accountsPart = "accounts"
+	tablesPart   = "tables"
+)
 
 // SyncAccounts makes the SQL accounts now.
 func (e *Engine) SyncAccounts(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return e.locked(ctx, func(conn *pgx.Conn) error { return e.syncAccounts(ctx, conn) })
+	return e.locked(ctx, accountsPart, func(conn *pgx.Conn) error { return e.syncAccounts(ctx, conn) })
 }
 
-// locked runs f with a connection to the engine while no other replica does.
-func (e *Engine) locked(ctx context.Context, f func(conn *pgx.Conn) error) error {
+// locked runs a part with a connection to the engine while no other replica does.
+func (e *Engine) locked(ctx context.Context, part string, f func(conn *pgx.Conn) error) error {
 	return pgx.BeginFunc(ctx, e.store.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('portcullis engine ' || $1, 0))", e.cfg.Node); err != nil {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('portcullis engine ' || $1 || ' ' || $2, 0))", part, e.cfg.Node); err != nil {
 			return err
 		}
 		conn, err := e.connect(ctx)

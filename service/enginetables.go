@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/internal/sqltext"
 )
@@ -78,16 +80,29 @@ func (e *Engine) syncTables(ctx context.Context, conn *pgx.Conn) error {
 		}
 		usable[s.Name] = s
 	}
+	// What failed before comes last, so that a source that does not answer delays no other.
+	slices.SortStableFunc(wanted, func(a, b DataSource) int { return cmp.Compare(len(a.SyncError), 0) - cmp.Compare(len(b.SyncError), 0) })
+	silent := map[string]error{} // sources that could not be connected to in this round
 	for _, d := range wanted {
 		source, ok := usable[d.Source]
 		if !ok {
 			continue
 		}
+		if d.SyncError != "" && len(e.wake) > 0 {
+			failed = errors.Join(failed, fmt.Errorf("data source %q: %s", d.Name, d.SyncError))
+			continue // the next round begins at once
+		}
 		err := have[d.ID].alone()
+		if err == nil {
+			err = silent[d.Source]
+		}
 		if err == nil {
 			err = e.syncTable(ctx, conn, source, d, have[d.ID])
 		}
 		if err != nil {
+			if notConnected(err) {
+				silent[d.Source] = err
+			}
 			failed = errors.Join(failed, fmt.Errorf("data source %q: %w", d.Name, err))
 			if _, err := e.store.pool.Exec(ctx, "UPDATE portcullis.data_sources SET sync_error = $2 WHERE id = $1", d.ID, err.Error()); err != nil {
 				return err
@@ -95,6 +110,12 @@ func (e *Engine) syncTables(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return errors.Join(failed, e.dropServers(ctx, conn, sources))
+}
+
+// notConnected tells whether the engine failed to connect to the source.
+func notConnected(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && strings.HasPrefix(e.Code, "08")
 }
 
 func prepareSchema(ctx context.Context, conn *pgx.Conn) error {
