@@ -19,6 +19,9 @@ type roundMasker struct {
 	buf      []byte
 }
 
+// maxBaseDigits is beyond all that is counted: a larger base shows 0 for everything.
+const maxBaseDigits = 100
+
 func (m Mask) compileRound(t typeInfo) (Masker, error) {
 	switch t.class {
 	case classInt, classNumeric, classFloat:
@@ -29,8 +32,8 @@ func (m Mask) compileRound(t typeInfo) (Masker, error) {
 	if !ok || b.special != 0 || b.neg || len(b.whole)+len(b.frac) == 0 {
 		return nil, fmt.Errorf("base %q is not a positive decimal", m.Base)
 	}
-	if len(b.whole)+len(b.frac) > 1000 {
-		return nil, fmt.Errorf("base has more than 1000 digits")
+	if len(b.whole)+len(b.frac) > maxBaseDigits {
+		return nil, fmt.Errorf("base has more than %d digits", maxBaseDigits)
 	}
 	bounded := t.class == classInt || t.precision > 0
 	if bounded && len(b.frac) > t.scale {

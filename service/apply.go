@@ -27,6 +27,7 @@ type ApplyReply struct {
 	// Reached says what came up at instances that were registered, or are reached otherwise now.
 	Reached []ReachedConnection `json:"reached,omitempty"`
 	Waiting []WaitingObject     `json:"waiting,omitempty"` // settings of objects that were not seen yet
+	Remarks []Remark            `json:"remarks,omitempty"` // what policies name and nothing has
 }
 
 // section is one kind bound to the wanted list, without its type.
@@ -162,6 +163,7 @@ func (s *Store) Apply(ctx context.Context, actor string, state State, dryRun boo
 				return err
 			}
 		}
+		reply.Remarks = c.remarks
 		if dryRun || len(reply.Differences) == 0 {
 			return errDryRun
 		}

@@ -215,7 +215,7 @@ func (s sample) judge(t *testing.T, place, text string, status int, raw []byte) 
 		}
 		place := strings.TrimSuffix(place, ".*")
 		field := reply.Error.Field
-		related := strings.HasPrefix(place, field) || strings.HasPrefix(field, place) || strings.HasSuffix(field, ".userid") || field == "host" || field == "Authorization" || field == "name" && strings.Contains(place, "connection")
+		related := strings.HasPrefix(place, field) || strings.HasPrefix(field, place) || strings.HasSuffix(field, ".userid") || field == "host" || field == "Authorization" || field == "api_key" || field == "name" && strings.Contains(place, "connection")
 		if field == "" || !related && !slices.Contains([]string{"connection", "userid", "data_source", "name", "columns", "mask", "mask.constant", "impersonate", "source"}, field) {
 			t.Errorf("%s %s = %q: names %q: %s", s.path, place, short, field, raw)
 		}

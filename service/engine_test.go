@@ -153,6 +153,7 @@ func TestEngineIsKeptInStep(t *testing.T) {
 	f.logsIn(`an"a`, password)
 	f.checkNode()
 	f.checkNoSecretIsLogged(password)
+	f.checkTaggedColumns()
 	f.checkChanges(d)
 }
 
@@ -230,6 +231,35 @@ func (f *engineFixture) checkChanges(d DataSource) {
 	f.eventually("everything gone", func() bool {
 		return f.text(f.conn, `SELECT (SELECT count(*) FROM pg_foreign_table) + (SELECT count(*) FROM pg_foreign_server) + (SELECT count(*) FROM pg_roles WHERE rolname = 'an"a') || ''`) == "0"
 	})
+}
+
+// checkTaggedColumns: tags of a column that the source does not have keep a new
+// data source out of use, and are refused once the columns are known.
+func (f *engineFixture) checkTaggedColumns() {
+	f.t.Helper()
+	f.exec(f.remote, "CREATE TABLE shop.people (email text)")
+	tagged := DataSource{Name: "people", Source: "shop", RemoteSchema: "shop", RemoteTable: "people", Columns: []Column{{Name: "emial", Tags: []string{"PII"}}}}
+	f.must("POST", "/v1/data_sources", tagged, nil)
+	var d DataSource
+	f.eventually("the misspelt column is told", func() bool {
+		f.must("GET", "/v1/data_sources/people", nil, &d)
+		return strings.Contains(d.SyncError, `column "emial", which is stated with tags, is not at the source`)
+	})
+	if f.text(f.conn, "SELECT to_regclass('immuta.people')::text") != "" {
+		f.t.Error("the table is there")
+	}
+	tagged.Columns[0].Name = "email"
+	f.must("PUT", "/v1/data_sources/people", tagged, nil)
+	f.eventually("the table is there", func() bool {
+		d = DataSource{}
+		f.must("GET", "/v1/data_sources/people", nil, &d)
+		return d.Synced && len(d.Columns) == 1 && len(d.Columns[0].Tags) == 1
+	})
+	status, raw := f.call("PUT", "/v1/data_sources/people", f.admin, `{"name":"people","source":"shop","remote_schema":"shop","remote_table":"people","columns":[{"name":"emial","tags":["PII"]}]}`)
+	if status != 422 || !contains(raw, `"field":"columns[0].name"`) {
+		f.t.Errorf("%d %s", status, raw)
+	}
+	f.must("DELETE", "/v1/data_sources/people", nil, nil)
 }
 
 func TestEngineKeepsForeignRolesAndTables(t *testing.T) {

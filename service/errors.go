@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -66,19 +67,37 @@ func withPrefix(prefix string, err error) error {
 	return &c
 }
 
+// constraints are those of the store that a request may violate: the field
+// that is about, "" for the caller's, and what is wrong.
+var constraints = map[string]struct{ field, message string }{
+	"data_sources_pkey":                                  {"id", "another data source has this id"},
+	"data_sources_local_name_key":                        {"local_name", "another data source has this name of the table that people query"},
+	"data_sources_source_remote_schema_remote_table_key": {"remote_table", "another data source stands for this table of the source already"},
+	"data_sources_source_fkey":                           {"", "data sources use it"},
+	"limits_group_name_fkey":                             {"", "there is no such group"},
+	"group_members_group_name_fkey":                      {"", "there is no such group"},
+}
+
 // constraint turns a violated database constraint into an Error about field.
 func constraint(field string, err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return err
 	}
+	message := ""
+	if c, known := constraints[pg.ConstraintName]; known {
+		message = c.message
+		if c.field != "" {
+			field = c.field
+		}
+	}
 	switch pg.Code {
 	case "23505":
-		return conflict(field, "another entry has this value already (%s)", pg.ConstraintName)
+		return conflict(field, "%s", cmp.Or(message, "another entry has this value already"))
 	case "23503":
-		return conflict(field, "another entry depends on it or it names an entry that does not exist (%s)", pg.ConstraintName)
+		return conflict(field, "%s", cmp.Or(message, "another entry depends on it, or it names an entry that does not exist"))
 	case "23514", "23502", "22001":
-		return invalid(field, "value is not acceptable (%s)", pg.ConstraintName)
+		return invalid(field, "%s", cmp.Or(message, "value is not acceptable"))
 	case "54000":
 		return invalid(field, "is too long to be stored")
 	case "22021", "22P05":

@@ -163,7 +163,7 @@ func (s *Store) MakeToken(ctx context.Context, apiKey, node string, life time.Du
 	}
 	k, err := s.keyOf(ctx, apiKey)
 	if err != nil {
-		return "", err
+		return "", at("api_key", err)
 	}
 	if k.Node != node || len(k.Permissions) > 0 {
 		return "", forbidden("node", "the API key %q is not for tokens of node %q", k.Name, node)

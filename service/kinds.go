@@ -26,6 +26,12 @@ type kind[T any] struct {
 	// verify, where there is one, looks at an entry when all of the change is made.
 	verify func(ctx context.Context, c *change, v *T) error
 
+	// annotate, where there is one, fills in what is worked out for readers.
+	annotate func(ctx context.Context, q querier, list []T) error
+
+	// state, where there is one, notes what a request states.
+	state func(c *change, v *T)
+
 	// gone, where there is one, is what nothing may name once v is deleted.
 	gone func(v *T) removed
 
@@ -56,6 +62,10 @@ func (k *kind[T]) saveOver(ctx context.Context, c *change, v, old *T) (action st
 	if k.verify != nil {
 		stated := *v
 		c.afterwards(func(ctx context.Context) error { return k.verify(ctx, c, &stated) })
+	}
+	if k.state != nil {
+		stated := *v
+		k.state(c, &stated)
 	}
 	action = "create"
 	var before any
@@ -105,6 +115,18 @@ func (k *kind[T]) find(ctx context.Context, q querier, key []string) (*T, error)
 		return nil, err
 	}
 	return &list[0], nil
+}
+
+// read finds one for a reader, nil: there is none.
+func (k *kind[T]) read(ctx context.Context, q querier, key []string) (*T, error) {
+	list, err := k.list(ctx, q, key)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	if k.annotate != nil {
+		err = k.annotate(ctx, q, list[:1])
+	}
+	return &list[0], err
 }
 
 func (k *kind[T]) delete(ctx context.Context, c *change, key []string) error {

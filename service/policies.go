@@ -19,12 +19,16 @@ func policyKind() *kind[Policy] {
 		key:       func(p *Policy) []string { return []string{p.Name} },
 		normalize: normalizePolicy,
 		public: func(p Policy) Policy {
-			p.ID, p.Version = "", 0
+			p.ID, p.Version, p.Remarks = "", 0, nil
 			return p
 		},
 		list:   listPolicies,
 		put:    putPolicy,
 		verify: verifyPolicy,
+		state: func(c *change, p *Policy) {
+			c.stated = append(c.stated, statedPolicy{c.place, p})
+		},
+		annotate: annotatePolicies,
 		remove: func(ctx context.Context, c *change, p *Policy) error {
 			_, err := c.Exec(ctx, "DELETE FROM portcullis.policies WHERE name = $1", p.Name)
 			return err
@@ -36,7 +40,7 @@ func normalizePolicy(p *Policy) error {
 	if err := checkName("name", p.Name, 256); err != nil {
 		return err
 	}
-	p.ID, p.Version = "", 0
+	p.ID, p.Version, p.Remarks = "", 0, nil
 	if err := checkTags("on.tags", p.On.Tags); err != nil {
 		return err
 	}
@@ -124,6 +128,11 @@ func checkMaskKind(m *policy.Mask) error {
 	}
 	field := map[policy.MaskKind]string{policy.MaskRegex: "mask.pattern", policy.MaskRound: "mask.base", policy.MaskTruncate: "mask.unit"}[m.Kind]
 	if err := m.Validate(typeName); err != nil {
+		anywhere := *m
+		anywhere.Zone = ""
+		if m.Kind == policy.MaskTruncate && anywhere.Validate(typeName) == nil {
+			field = "mask.zone"
+		}
 		return invalid(field, "%v", err)
 	}
 	foreign := map[string]bool{

@@ -144,6 +144,9 @@ func (c *change) settle(ctx context.Context) error {
 		}
 	}
 	c.checks = nil
+	if err := c.remarkStated(ctx); err != nil {
+		return err
+	}
 	if len(c.gone) == 0 {
 		return nil
 	}

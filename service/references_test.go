@@ -101,6 +101,53 @@ policies:
 	f.apply("groups: []\npeople: []\npolicies: []")
 }
 
+// Tags, attributes and columns of tables to come are open-ended: who names what nothing has is told.
+func TestWarningsOfPolicies(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.apply(sampleState)
+	f.exec("UPDATE portcullis.data_sources SET synced = '{}'")
+	const body = `{"name":"w","kind":"mask","on":{"tags":["PII","PIII"]},"columns":{"names":["email","emial"],"tags":["PII.Email.Work","Money"]},"mask":{"kind":"null"},
+		"except":{"any":[{"attribute":{"name":"region","value":"north"}},{"not":{"attribute":{"name":"region","value":"nort"}}},{"attribute":{"name":"regoin","value":"north"}}]}}`
+	want := []string{"on.tags[1]", "columns.tags[0]", "columns.names[1]", "except", "except"}
+	check := func(how, prefix string, got []Remark) {
+		t.Helper()
+		if len(got) != len(want) {
+			t.Errorf("%s: %+v", how, got)
+			return
+		}
+		for i, w := range want {
+			if got[i].Field != prefix+w || got[i].Message == "" {
+				t.Errorf("%s: %+v, want %s", how, got[i], prefix+w)
+			}
+		}
+	}
+	var p Policy
+	f.must("POST", "/v1/policies", json.RawMessage(body), &p)
+	check("POST", "", p.Remarks)
+	var reply changeReply
+	f.must("PUT", "/v1/policies/w", json.RawMessage(body), &reply)
+	check("PUT", "", reply.Remarks)
+	f.must("GET", "/v1/policies/w", nil, &p)
+	check("GET", "", p.Remarks)
+	var list []Policy
+	f.must("GET", "/v1/policies", nil, &list)
+	check("list", "", list[len(list)-1].Remarks)
+	for _, dry := range []string{"true", "false"} {
+		var applied ApplyReply
+		f.must("POST", "/v1/state?dry_run="+dry, json.RawMessage(`{"policies":[`+body+`]}`), &applied)
+		check("apply", "policies[0].", applied.Remarks)
+	}
+	// What is read can be stated again.
+	f.must("PUT", "/v1/policies/w", p, &reply)
+	if reply.Action != "" {
+		t.Errorf("its own reading changes it: %+v", reply)
+	}
+	if again := f.apply("policies:\n  - {name: w, kind: filter, on: {tags: [Money]}, filter: \"@hasAttribute('region', 'north')\"}"); len(again.Remarks) != 0 {
+		t.Errorf("%+v", again.Remarks)
+	}
+}
+
 // The names of an older version's policies may dangle: neither they nor their negation hold.
 func TestDanglingNamesClose(t *testing.T) {
 	t.Parallel()

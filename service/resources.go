@@ -90,6 +90,8 @@ type Policy struct {
 	Final       bool                 `json:"final,omitempty"`   // mask
 	Filter      string               `json:"filter,omitempty"`  // filter: row condition
 	Version     int64                `json:"version,omitempty"` // read-only
+
+	Remarks []Remark `json:"remarks,omitempty"` // read-only: what it names and nothing has
 }
 
 // Subscription gives one person access to one data source.

@@ -15,6 +15,8 @@ import (
 type changeReply struct {
 	Version int64  `json:"version"`          // policy version from which it holds
 	Action  string `json:"action,omitempty"` // create, update, delete, "" unchanged
+
+	Remarks []Remark `json:"remarks,omitempty"` // what a policy names and nothing has
 }
 
 // allRoutes is the whole API; the OpenAPI document is made of it.
@@ -91,6 +93,11 @@ func crud[T any](s *Server, k *kind[T], item string) []route {
 			if list == nil {
 				list = []T{}
 			}
+			if k.annotate != nil {
+				if err := k.annotate(r.Context(), s.store.pool, list); err != nil {
+					return err
+				}
+			}
 			writeJSON(w, http.StatusOK, list)
 			return nil
 		}},
@@ -99,7 +106,7 @@ func crud[T any](s *Server, k *kind[T], item string) []route {
 		}},
 		{method: "GET", path: item, access: keyOnly, nodes: nodes("GET"), summary: "Read one of " + k.name, reply: none, params: params, handle: func(w http.ResponseWriter, r *http.Request, _ caller) error {
 			key := s.keyFrom(r, k.keyFields)
-			v, err := k.find(r.Context(), s.store.pool, key)
+			v, err := k.read(r.Context(), s.store.pool, key)
 			if err != nil {
 				return err
 			}
@@ -169,7 +176,7 @@ func create[T any](s *Server, k *kind[T], w http.ResponseWriter, r *http.Request
 		return err
 	}
 	s.changed()
-	stored, err := k.find(r.Context(), s.store.pool, k.key(&v))
+	stored, err := k.read(r.Context(), s.store.pool, k.key(&v))
 	if err != nil {
 		return err
 	}
@@ -201,7 +208,10 @@ func saved[T any](s *Server, k *kind[T], w http.ResponseWriter, r *http.Request,
 				return invalid(k.keyFields[i], "is %q in the body and %q in the path", got, want[i])
 			}
 		}
-		reply.Action, err = k.save(r.Context(), ch, &v)
+		if reply.Action, err = k.save(r.Context(), ch, &v); err == nil {
+			err = ch.settle(r.Context())
+			reply.Remarks = ch.remarks
+		}
 		return err
 	})
 	if err == nil {

@@ -120,6 +120,9 @@ type change struct {
 	checks []func(context.Context) error // at the end
 	gone   []removed                     // what nothing may name at the end
 	owners map[string]struct{}           // found to exist
+
+	stated  []statedPolicy
+	remarks []Remark
 }
 
 // mayChange refuses a node's key what was not registered with one of that node.

@@ -59,6 +59,9 @@ func printDifferences(io streams, reply service.ApplyReply) {
 	for _, w := range reply.Waiting {
 		fmt.Fprintf(io.err, "warning: %s\n", waitingText(w))
 	}
+	for _, w := range reply.Remarks {
+		fmt.Fprintf(io.err, "warning: %s: %s\n", w.Field, w.Message)
+	}
 	verb := "changed"
 	if reply.DryRun {
 		verb = "would change"
