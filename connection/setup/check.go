@@ -319,7 +319,7 @@ func (r *Report) views(ctx context.Context, conn *pgx.Conn, t connection.Target,
 	if !meant {
 		return nil
 	}
-	if !bypass {
+	if !bypass && name == t.Database { // said once: the role is of the whole instance
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%s is subject to policies of tables, in which who owns a table with a view can read what it may read: ALTER ROLE %s BYPASSRLS;",
 			t.ViewsOwner(), sqltext.Identifier(t.ViewsOwner())))
 	}

@@ -281,7 +281,7 @@ func refuseTwice(_ context.Context, s connection.Server) error {
 
 func TestTakenAccount(t *testing.T) {
 	w := newWorld(t, 15, connection.ModeBroker)
-	w.sql("postgres", `CREATE ROLE existing LOGIN PASSWORD 'known' BYPASSRLS CREATEROLE; GRANT pg_read_all_data TO existing; CREATE ROLE portcullis_views; GRANT portcullis_views TO existing; ALTER TABLE IF EXISTS x OWNER TO existing`)
+	w.sql("postgres", `CREATE ROLE existing LOGIN PASSWORD 'known' BYPASSRLS CREATEROLE; GRANT pg_read_all_data TO existing; CREATE ROLE portcullis_views BYPASSRLS; GRANT portcullis_views TO existing; ALTER TABLE IF EXISTS x OWNER TO existing`)
 	w.sql("shop", "CREATE TABLE private.own (a int); ALTER TABLE private.own OWNER TO existing")
 	r := w.request()
 	r.Target.Username, r.Target.Password = "existing", "known"

@@ -93,8 +93,8 @@ func (b base) unreadable(t Table, owner string) (reason, fix string) {
 	case !b.there:
 		return "the table is gone or has another name", ""
 	case b.kind == "v":
-		// One that acts with the rights of whoever asks would read what the owner of views may read.
-		return "it is a view: its owner could let it read whatever the owner of views may read", ""
+		// What it reads is its owner's choice from one moment to the next, or who asks may not read it at all.
+		return "it is a view: there are views of tables only", ""
 	case b.secured:
 		// The owner of views bypasses policies: they would run with its rights, and not for whoever asks.
 		return "row-level security is on: its policies would not mean who asks", ""
