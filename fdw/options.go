@@ -298,12 +298,12 @@ func password(mapping map[string]string, env Env) (string, error) {
 	}
 	if env.Unseal == nil {
 		return "", &Error{State: stateInvalidOptionValue, Message: "the password of the user mapping is sealed, but this node has no key",
-			Hint: "Set portcullis.key_file, or store the password again with immutasys.seal()."}
+			Hint: "Set portcullis.key_file to the node's key file, or set the password again: ALTER USER MAPPING … OPTIONS (SET password '…')."}
 	}
 	clear, err := env.Unseal(sealed)
 	if err != nil {
 		return "", &Error{State: stateInvalidOptionValue, Message: "the password of the user mapping cannot be unsealed with this node's key",
-			Hint: "Store the password again with immutasys.seal() on this node."}
+			Hint: "Set the password again on this node, where it is sealed: ALTER USER MAPPING … OPTIONS (SET password '…')."}
 	}
 	return clear, nil
 }

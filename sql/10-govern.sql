@@ -77,13 +77,23 @@ COMMENT ON FUNCTION immutasys.create_key_file() IS 'writes the file named by por
 
 -- The policy service
 
-CREATE FUNCTION immutasys.set_api_key(api_key text) RETURNS void
-    LANGUAGE plpgsql STRICT VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION immutasys.check_api_key(api_key text) RETURNS void
+    LANGUAGE plpgsql STRICT IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF api_key !~ '^[!-~]+$' OR length(api_key) > 1024 THEN
+    -- Not by ranges of characters: what lies between two depends on the collation.
+    IF api_key !~ '^[[:graph:]]+$' OR octet_length(api_key) <> length(api_key) OR length(api_key) > 1024 THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'this is no API key',
             HINT = 'Give the key as the policy service showed it when it was made: portcullis apikey create --node NAME.';
     END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION immutasys.check_api_key(text) FROM PUBLIC;
+COMMENT ON FUNCTION immutasys.check_api_key(text) IS 'raises where a text cannot be an API key';
+
+CREATE FUNCTION immutasys.set_api_key(api_key text) RETURNS void
+    LANGUAGE plpgsql STRICT VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM immutasys.check_api_key(api_key);
     INSERT INTO immutasys.dbtoken (api_key_sealed) VALUES (immutasys.seal(api_key))
     ON CONFLICT (singleton) DO UPDATE SET api_key_sealed = EXCLUDED.api_key_sealed;
 END
@@ -94,6 +104,7 @@ COMMENT ON FUNCTION immutasys.set_api_key(text) IS 'stores the node''s API key, 
 CREATE FUNCTION immutasys.set_admin_key(api_key text) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM immutasys.check_api_key(api_key);
     UPDATE immutasys.dbtoken SET admin_key_sealed = immutasys.seal(api_key);
     IF NOT FOUND AND api_key IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'this node has no API key of its own yet',
@@ -220,6 +231,9 @@ DECLARE
     id uuid;
     other regclass;
 BEGIN
+    IF tab IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'the table must not be null';
+    END IF;
     SELECT c.relname, s.srvname, w.fdwname INTO t
     FROM pg_class c JOIN pg_foreign_table f ON f.ftrelid = c.oid
         JOIN pg_foreign_server s ON s.oid = f.ftserver JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
@@ -273,7 +287,7 @@ DECLARE
     entry jsonb;
 BEGIN
     IF ds IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('%s is not a data source', tab);
+        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('%s is not a data source', coalesce(tab::text, 'NULL'));
     END IF;
     EXECUTE format('REVOKE SELECT ON %s FROM bodata_user', tab);
     EXECUTE format('ALTER FOREIGN TABLE %s OPTIONS (DROP data_source)', tab);
@@ -315,7 +329,7 @@ DECLARE
     answer jsonb;
 BEGIN
     IF ds IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('%s is not a data source', tab);
+        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('%s is not a data source', coalesce(tab::text, 'NULL'));
     ELSIF userid IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'userid must not be null';
     END IF;

@@ -111,6 +111,24 @@ is_json(const char *text)
 	return pg_parse_json(pc_json_lexer(text), &nullSemAction) == JSON_SUCCESS;
 }
 
+/* What is no key would end as a malformed request, and look like a service out of reach. */
+static void
+check_key(const char *key)
+{
+	if (key == NULL)
+		return;
+	if (key[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("api_key must not be empty"),
+				 errhint("NULL stands for the node's own token.")));
+	for (const char *c = key; *c != '\0'; c++)
+		if (*c <= ' ' || *c > '~')
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("api_key holds a blank, a line end or another character that no API key has")));
+}
+
 /* service_call(method, path, body, api_key): HTTP status and body. */
 Datum
 portcullis_service_call(PG_FUNCTION_ARGS)
@@ -141,11 +159,7 @@ portcullis_service_call(PG_FUNCTION_ARGS)
 	pc_session_fill(&session);
 	if (!PG_ARGISNULL(3))
 		session.token = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	if (session.token != NULL && session.token[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("api_key must not be empty"),
-				 errhint("NULL stands for the node's own token.")));
+	check_key(session.token);
 	if (PC_CALL(service_call, &session, method, path, body, &ticket, &err) != PC_OK)
 		pc_throw(&err);
 	pc_ticket_rows(ticket, &rows);

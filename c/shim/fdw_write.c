@@ -63,18 +63,32 @@ pc_install_write_refusal(FdwRoutine *routine)
 	routine->ExecForeignTruncate = truncate_tables;
 }
 
+static void
+refuse_if_ours(RangeVar *relation)
+{
+	Oid			relid = RangeVarGetRelid(relation, NoLock, true);
+
+	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE &&
+		pc_is_our_relation(relid))
+		refuse(get_rel_name(relid));
+}
+
 /* COPY FROM asks no callback before core refuses it in words of its own. */
 static void
 refuse_copy_from(CopyStmt *stmt)
 {
-	Oid			relid;
+	if (stmt->is_from && stmt->relation != NULL)
+		refuse_if_ours(stmt->relation);
+}
 
-	if (!stmt->is_from || stmt->relation == NULL)
-		return;
-	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
-	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE &&
-		pc_is_our_relation(relid))
-		refuse(get_rel_name(relid));
+/* Who lacks the privilege is told the same as of other writes. */
+static void
+refuse_truncate(TruncateStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->relations)
+		refuse_if_ours(lfirst_node(RangeVar, lc));
 }
 
 static void
@@ -83,6 +97,8 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 {
 	if (IsA(pstmt->utilityStmt, CopyStmt))
 		refuse_copy_from((CopyStmt *) pstmt->utilityStmt);
+	else if (IsA(pstmt->utilityStmt, TruncateStmt))
+		refuse_truncate((TruncateStmt *) pstmt->utilityStmt);
 	if (next_process_utility)
 		next_process_utility(pstmt, query, read_only_tree, context, params, env, dest, qc);
 	else

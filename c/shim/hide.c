@@ -1,5 +1,5 @@
 /*
- * hide.c: passwords of user mappings and keys of the policy service stay out
+ * hide.c: passwords, keys of the policy service and what is sealed stay out
  * of what is written or shown of the statements that hold them: the log,
  * pg_stat_activity, pg_stat_statements and the like.
  */
@@ -25,12 +25,6 @@ static ExecutorStart_hook_type next_start = NULL;
 static ProcessUtility_hook_type next_utility = NULL;
 
 static bool
-may_hold_password(const char *text)
-{
-	return text != NULL && strcasestr(text, "mapping") != NULL && strcasestr(text, "password") != NULL;
-}
-
-static bool
 holds_api_key(const char *text)
 {
 	return text != NULL && strstr(text, "pk_") != NULL;
@@ -44,21 +38,14 @@ hide_api_keys(char *text)
 			*text = '*';
 }
 
-/* The text up to the password: what follows may hold it in any quoting. */
-static char *
-without_password(const char *text)
-{
-	return psprintf("%.*s" PC_HIDDEN_PASSWORD, (int) (strcasestr(text, "password") - text), text);
-}
-
 /* pg_stat_activity shows the client's statement without its secrets. */
 static void
 hide_activity(void)
 {
 	char	   *shown;
 
-	if (may_hold_password(debug_query_string))
-		shown = without_password(debug_query_string);
+	if ((shown = pc_without_secret(debug_query_string)) != NULL)
+		;
 	else if (holds_api_key(debug_query_string))
 		shown = pstrdup(debug_query_string);
 	else
@@ -81,11 +68,36 @@ hide_activity_once(void)
 	hide_activity();
 }
 
-/* log_statement and log_min_duration_statement log before any other hook sees the statement. */
+static void
+hide_secret(char **text)
+{
+	char	   *hidden = pc_without_secret(*text);
+
+	if (hidden != NULL)
+		*text = hidden;
+}
+
+/* The values that log_parameter_max_length_on_error puts before the rest of the context. */
+static void
+hide_parameters(ErrorData *edata)
+{
+	char	   *values = edata->context ? strstr(edata->context, "with parameters:") : NULL;
+
+	if (values != NULL)
+		edata->context = psprintf("%.*s", (int) (values - edata->context), edata->context);
+	edata->detail_log = NULL;
+}
+
+/*
+ * log_statement and log_min_duration_statement log before any other hook sees
+ * the statement; an error is logged with the statement that raised it.
+ */
 static void
 hide_in_log(ErrorData *edata)
 {
-	if (may_hold_password(debug_query_string) || holds_api_key(debug_query_string))
+	bool		secret = pc_secret_in(debug_query_string) != NULL;
+
+	if (secret || holds_api_key(debug_query_string))
 	{
 		edata->hide_stmt = true;
 		/* One that cannot be parsed reaches no other hook. */
@@ -94,16 +106,20 @@ hide_in_log(ErrorData *edata)
 	}
 	if (edata->output_to_server)
 	{
+		if (secret)
+			hide_parameters(edata);
+		hide_secret(&edata->context);
+		hide_secret(&edata->internalquery);
 		hide_api_keys(edata->message);
 		hide_api_keys(edata->detail);
 		hide_api_keys(edata->detail_log);
 		hide_api_keys(edata->context);	/* parameters */
 		hide_api_keys(edata->internalquery);
 	}
-	if (edata->elevel == LOG && may_hold_password(edata->message))
+	if (edata->elevel == LOG && pc_secret_in(edata->message) != NULL)
 	{
-		edata->message = without_password(edata->message);
-		edata->detail_log = NULL;
+		hide_secret(&edata->message);
+		edata->detail = edata->detail_log = NULL;	/* parameters */
 	}
 	if (next_emit_log)
 		next_emit_log(edata);
@@ -129,23 +145,41 @@ hide_when_started(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 }
 
-/* Code in a literal may set a password: only the text that others keep is changed. */
+/* A statement around a query: the query's places in the text must stay what they are. */
+static bool
+holds_query(Node *stmt)
+{
+	return IsA(stmt, CopyStmt) || IsA(stmt, CreateTableAsStmt) || IsA(stmt, DeclareCursorStmt) || IsA(stmt, PrepareStmt) ||
+		IsA(stmt, ExplainStmt) || IsA(stmt, CallStmt);
+}
+
+/* Only the text that others keep is changed: the statement is parsed. */
 static PlannedStmt *
 hide_in_code(PlannedStmt *pstmt, const char **query)
 {
 	Node	   *stmt = pstmt->utilityStmt;
+	bool		code = IsA(stmt, DoStmt) || IsA(stmt, CreateFunctionStmt);
 	int			start = Max(pstmt->stmt_location, 0);
 	char	   *text;
+	const char *secret;
 
-	if ((!IsA(stmt, DoStmt) && !IsA(stmt, CreateFunctionStmt)) || !may_hold_password(*query))
+	if ((!code && !holds_query(stmt)) || pc_secret_in(*query) == NULL)
 		return pstmt;
 	text = pstmt->stmt_len > 0 ? pnstrdup(*query + start, pstmt->stmt_len) : pstrdup(*query + start);
-	if (!may_hold_password(text))
+	if ((secret = pc_secret_in(text)) == NULL)
 		return pstmt;
+	if (!code)
+	{
+		char	   *stars = pstrdup(*query);
+
+		memset(stars + start + (secret - text), '*', strlen(secret));
+		*query = stars;
+		return pstmt;
+	}
 	pstmt = copyObject(pstmt);
 	pstmt->stmt_location = 0;
 	pstmt->stmt_len = 0;
-	*query = without_password(text);
+	*query = pc_without_secret(text);
 	return pstmt;
 }
 

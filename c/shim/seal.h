@@ -23,6 +23,16 @@ extern PlannedStmt *pc_seal_mapping(PlannedStmt *pstmt, const char **query, bool
 /* What stands in the place of a password, to the statement's end. */
 #define PC_HIDDEN_PASSWORD "password '********')"
 
+/*
+ * redact.c: behind which place of a statement's text a secret may stand, NULL
+ * where it holds none: passwords and options that may be misspelt ones of
+ * servers and user mappings, arguments of functions of immutasys.
+ */
+extern const char *pc_secret_in(const char *text);
+
+/* A copy without what follows that place, NULL where there is no secret. */
+extern char *pc_without_secret(const char *text);
+
 /* hide.c: logs, activity and statistics do not show what administrators type. */
 extern void pc_hide_init(void);
 

@@ -27,6 +27,10 @@ func testDump(t *testing.T, n *node) {
 	if found := regexp.MustCompile(`password '[^']*'|p[kt]_[A-Za-z0-9_-]{20,}`).FindString(dump); found != "" {
 		t.Errorf("the dump holds %s", found)
 	}
+	// Of use with this node's key file only.
+	if !strings.Contains(dump, "password_sealed 'v1") {
+		t.Error("the dump holds no sealed password")
+	}
 	if !strings.Contains(dump, "CREATE EXTENSION IF NOT EXISTS portcullis") || !strings.Contains(dump, n.Service.URL) || strings.Contains(dump, "CREATE FUNCTION immutasys") {
 		t.Error("the dump lacks the extension or its configuration, or holds the extension's own functions")
 	}
@@ -59,6 +63,26 @@ func testDump(t *testing.T, n *node) {
 	}
 	if a, b := definitions(dump), definitions(string(again)); a != b {
 		t.Errorf("a dump of what was restored differs: %d and %d bytes", len(a), len(b))
+	}
+}
+
+// testDumpOfThePeople: a governed person's dump holds what they may read, and says what it is refused.
+func testDumpOfThePeople(t *testing.T, n *node) {
+	dump := func(args ...string) (string, error) {
+		c := n.Command(t.Context(), "immuta", "pg_dump", args...)
+		c.Env = append(c.Environ(), "PGUSER="+world.Eve, "PGPASSWORD="+n.PasswordOf(world.Eve))
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := dump(); err == nil || !strings.Contains(out, "permission denied for schema immutasys") {
+		t.Errorf("the whole database: %v %.300s", err, out)
+	}
+	out, err := dump("-n", "immuta")
+	if err != nil || !strings.Contains(out, "CREATE FOREIGN TABLE immuta.staff_pg") {
+		t.Errorf("the schema of the data sources: %v %.300s", err, out)
+	}
+	if strings.Contains(out, "password") || strings.Contains(out, "name 1") {
+		t.Error("it holds a password or rows")
 	}
 }
 

@@ -58,6 +58,48 @@ func testPasswords(t *testing.T, n *node) {
 			n.wantHidden(t, watcher, conn, secret(i))
 		})
 	}
+	t.Run("in what fails and what is logged", func(t *testing.T) {
+		for i, test := range []struct{ sql, fails string }{
+			{"CREATE SERVER told FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'SQLite3', password '%s')", "HV00D"},
+			{"CREATE USER MAPPING FOR secretive2 SERVER src_pg OPTIONS (username 'x', pasword '%s')", "HV00D"},
+			{"ALTER USER MAPPING FOR secretive SERVER src_pg OPTIONS (SET username 'x', ADD \"Pass Word\" $a$%s$a$)", "HV00D"},
+			{"ALTER SERVER src_pg OPTIONS (DROP host, ADD secret E'\\'%s')", "HV00D"},
+			{"SELECT immutasys.set_api_key('malformed key %s')", "22023"},
+			{"SELECT immutasys.set_admin_key('malformed key %s')", "22023"},
+			{"SET search_path = immutasys; SELECT set_api_key('malformed key %s')", "22023"},
+			{"SELECT immutasys.configure('http://localhost:1', 'malformed key %s')", "22023"},
+			{"SELECT immutasys.service_call('GET', '/v1/sources', NULL, 'malformed key %s')", "22023"},
+			{"SELECT immutasys.create_data_source('immuta.staff_pg', NULL, NULL, 'malformed key %s')", "22023"},
+			{"SELECT immutasys.seal('%s'), 1 / 0", "22012"},
+			{"SELECT \"immutasys\" . \"seal\" ('%s')", ""},
+			{"DO $$ BEGIN PERFORM immutasys.seal('%s'); RAISE division_by_zero; END $$", "22012"},
+			{"COPY (SELECT immutasys.seal('%s')) TO STDOUT", ""},
+			{"BEGIN; DECLARE c CURSOR FOR SELECT immutasys.seal('%s'); COMMIT", ""},
+			{"CREATE TEMPORARY TABLE sealed AS SELECT immutasys.seal('%s') AS s", ""},
+			{"EXPLAIN (VERBOSE, COSTS OFF) SELECT 1 WHERE immutasys.seal('%s') = ''", ""},
+			{"PREPARE p AS SELECT immutasys.seal('%s'); EXECUTE p", ""},
+		} {
+			conn := n.Login(t, n.User)
+			hidden := fmt.Sprintf("keep-this-%d", i)
+			_, err := conn.PgConn().Exec(t.Context(), fmt.Sprintf(test.sql, hidden)).ReadAll()
+			if test.fails != "" {
+				wantError(t, err, test.fails, "")
+			} else if err != nil {
+				t.Error(err)
+			}
+			n.wantHidden(t, watcher, conn, hidden)
+		}
+		conn := n.Login(t, n.User)
+		for _, sql := range []string{"SELECT immutasys.seal($1)", "SELECT immutasys.seal($1), 1 / (length($1) - length($1))"} {
+			var sealed string
+			_ = conn.QueryRow(t.Context(), sql, "keep-this-parameter").Scan(&sealed)
+			n.wantHidden(t, watcher, conn, "keep-this-parameter")
+		}
+		text, err := n.LogText()
+		if err != nil || !strings.Contains(text, "CREATE SERVER told FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'SQLite3', password '********')") {
+			t.Errorf("the statement is not in the log without its secret, or %v", err)
+		}
+	})
 	t.Run("while another statement of the message runs", func(t *testing.T) {
 		conn := n.Login(t, n.User)
 		n.exec(t, "SELECT pg_advisory_lock(4711)")
