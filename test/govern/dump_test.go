@@ -66,26 +66,6 @@ func testDump(t *testing.T, n *node) {
 	}
 }
 
-// testDumpOfThePeople: a governed person's dump holds what they may read, and says what it is refused.
-func testDumpOfThePeople(t *testing.T, n *node) {
-	dump := func(args ...string) (string, error) {
-		c := n.Command(t.Context(), "immuta", "pg_dump", args...)
-		c.Env = append(c.Environ(), "PGUSER="+world.Eve, "PGPASSWORD="+n.PasswordOf(world.Eve))
-		out, err := c.CombinedOutput()
-		return string(out), err
-	}
-	if out, err := dump(); err == nil || !strings.Contains(out, "permission denied for schema immutasys") {
-		t.Errorf("the whole database: %v %.300s", err, out)
-	}
-	out, err := dump("-n", "immuta")
-	if err != nil || !strings.Contains(out, "CREATE FOREIGN TABLE immuta.staff_pg") {
-		t.Errorf("the schema of the data sources: %v %.300s", err, out)
-	}
-	if strings.Contains(out, "password") || strings.Contains(out, "name 1") {
-		t.Error("it holds a password or rows")
-	}
-}
-
 // definitions are the lines of a dump that do not name the moment or a random mark of it.
 func definitions(dump string) string {
 	var kept []string

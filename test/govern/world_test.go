@@ -69,7 +69,6 @@ func TestNode(t *testing.T) {
 		{"admin", testAdmin},
 		{"bad input", testBadInput},
 		{"dump", testDump},
-		{"dump of the people", testDumpOfThePeople},
 		{"functions are not public", testFunctionsAreNotPublic},
 		{"workers", testWorkers},
 		{"lease", testLease},
