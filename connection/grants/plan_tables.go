@@ -236,50 +236,44 @@ func (p *planner) revokeAs(d *database, grantor, owner uint32) (as string, ok bo
 func (p *planner) compareSchemas(d *database) {
 	for _, oid := range slices.Sorted(maps.Keys(d.schemas)) {
 		s := d.schemas[oid]
-		should := schemaRole(p.target.Prefix, d.oid, s.oid)
-		var has bool
-		for _, e := range s.acl {
-			name, mine := p.mine[e.grantee]
-			if !mine {
-				continue
-			}
-			if name == should && p.roles[name] != nil && e.bits == canSelect {
-				has = true
-				continue
-			}
-			if as, ok := p.revokeAs(d, e.grantor, s.owner); ok {
-				p.addFirst(d, change{action: revokeSchema, as: as, role: name, privileges: []string{"USAGE"},
-					object: connection.ObjectRef{Database: d.name, OID: s.oid, Schema: s.name}})
-			}
-		}
-		if p.roles[should] == nil || has {
-			continue
-		}
-		c := change{action: grantSchema, role: should, privileges: []string{"USAGE"}, object: connection.ObjectRef{Database: d.name, OID: s.oid, Schema: s.name}}
-		p.grantWay(d, c, s.owner, s.acl, "schema "+sqltext.Identifier(s.name))
+		p.compareWay(d, way{role: schemaRole(p.target.Prefix, d.oid, s.oid), owner: s.owner, acl: s.acl, what: "schema " + sqltext.Identifier(s.name),
+			grant: grantSchema, revoke: revokeSchema, privilege: "USAGE", object: connection.ObjectRef{Database: d.name, OID: s.oid, Schema: s.name}})
 	}
 }
 
 func (p *planner) compareDatabase(d *database) {
-	should := databaseRole(p.target.Prefix, d.oid)
-	object := connection.ObjectRef{Database: d.name, OID: d.oid, Name: d.name}
+	p.compareWay(d, way{role: databaseRole(p.target.Prefix, d.oid), owner: d.owner, acl: d.acl, what: "database " + sqltext.Identifier(d.name),
+		grant: grantDatabase, revoke: revokeDatabase, privilege: "CONNECT", object: connection.ObjectRef{Database: d.name, OID: d.oid, Name: d.name}})
+}
+
+// way is a schema or a database: what lies on the way to tables.
+type way struct {
+	role          string // that should hold the privilege, and nobody else of ours
+	owner         uint32
+	acl           []entry
+	grant, revoke action
+	privilege     string
+	object        connection.ObjectRef
+	what          string
+}
+
+func (p *planner) compareWay(d *database, w way) {
 	var has bool
-	for _, e := range d.acl {
+	for _, e := range w.acl {
 		name, mine := p.mine[e.grantee]
 		if !mine {
 			continue
 		}
-		if name == should && p.roles[name] != nil && e.bits == canSelect {
+		if name == w.role && p.roles[name] != nil && e.bits == canSelect {
 			has = true
 			continue
 		}
-		if as, ok := p.revokeAs(d, e.grantor, d.owner); ok {
-			p.addFirst(d, change{action: revokeDatabase, as: as, role: name, privileges: []string{"CONNECT"}, object: object})
+		if as, ok := p.revokeAs(d, e.grantor, w.owner); ok {
+			p.addFirst(d, change{action: w.revoke, as: as, role: name, privileges: []string{w.privilege}, object: w.object})
 		}
 	}
-	if p.roles[should] != nil && !has {
-		c := change{action: grantDatabase, role: should, privileges: []string{"CONNECT"}, object: object}
-		p.grantWay(d, c, d.owner, d.acl, "database "+sqltext.Identifier(d.name))
+	if p.roles[w.role] != nil && !has {
+		p.grantWay(d, change{action: w.grant, role: w.role, privileges: []string{w.privilege}, object: w.object}, w.owner, w.acl, w.what)
 	}
 }
 
