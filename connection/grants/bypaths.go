@@ -103,7 +103,10 @@ func (d *database) readByPaths(ctx context.Context, conn *pgx.Conn, c *catalog) 
 	if err := p.grantees(ctx, conn); err != nil {
 		return err
 	}
-	return d.addFunctions(ctx, conn, c)
+	if err := d.addFunctions(ctx, conn, c); err != nil {
+		return err
+	}
+	return d.addHanging(ctx, conn)
 }
 
 func (p *relationPaths) read(ctx context.Context, conn *pgx.Conn) error {

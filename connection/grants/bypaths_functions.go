@@ -9,7 +9,8 @@ import (
 )
 
 // Functions that act with their owner's rights are ways to the tables that
-// they mention. Text that is put together at run time mentions nothing: such a
+// they mention, those of triggers too: whoever may execute one can hang it on a
+// table of their own. Text that is put together at run time mentions nothing: such a
 // function is found only if it depends on the table.
 
 const (
@@ -19,7 +20,7 @@ const (
 
 	sqlFunctions = `SELECT p.oid::regprocedure::text, p.pronamespace, p.proowner, ` + functionText + `, ` + functionDepends + `, ` + aclArrays + `
 		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, ` + aclLateral + `(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.privilege_type = 'EXECUTE') x
-		WHERE p.prosecdef AND p.oid >= 16384 AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+		WHERE p.prosecdef AND p.oid >= 16384 AND p.prorettype <> 'event_trigger'::regtype
 			AND n.nspname <> 'portcullis_broker' LIMIT 10000`
 	sqlTriggers = `SELECT t.tgrelid, t.tgtype::int, p.proowner, ` + functionText + `, ` + functionDepends + `
 		FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.prosecdef AND p.oid >= 16384 AND NOT t.tgisinternal AND t.tgenabled <> 'D' LIMIT 10000`

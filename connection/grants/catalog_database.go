@@ -18,6 +18,7 @@ type database struct {
 	named      map[string]*schema
 	classes    []class
 	strays     []stray
+	future     []future
 	broker     *brokerState // nil: none is installed
 	unreadable bool
 	published  []published
@@ -116,6 +117,9 @@ func (d *database) read(ctx context.Context, conn *pgx.Conn, c *catalog, ours []
 	}
 	if err := d.readPublications(ctx, conn, c); err != nil {
 		return remote("reading the publications of "+d.name, err)
+	}
+	if err := d.readFuture(ctx, conn); err != nil {
+		return remote("reading default privileges of "+d.name, err)
 	}
 	if err := d.readStrays(ctx, conn, ours); err != nil {
 		return remote("reading other privileges of "+d.name, err)

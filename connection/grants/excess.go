@@ -92,7 +92,7 @@ func (e *evaluator) blame(at int, t int32, c *crowd, beyond bits) {
 	for _, a := range k.acl {
 		got := a.bits & beyond
 		if a.via != "" {
-			got &= a.notGiven(e.should) | throughFunction
+			got &= a.notGiven(e.should) | throughFunction | throughHanging
 		}
 		if got == 0 || a.grantee != 0 && !slices.Contains(c.reach.roles, a.grantee) || a.via == "" && a.grantee == k.owner {
 			continue // what an owner has is told below
@@ -227,6 +227,14 @@ func (e *evaluator) describe(d *database, k *class, t int32, c *crowd, a entry, 
 		x.Via = []string{"PUBLIC"}
 	}
 	x.Object, x.Grantor = ref, e.cat.name(a.grantor)
+	switch {
+	case got&byCode != 0:
+		x.Via, x.Statement = append(x.Via, a.via), fmt.Sprintf("ALTER FUNCTION %s OWNER TO %s", a.via, sqltext.Identifier(e.cat.name(k.owner)))
+		return x
+	case got&byKey != 0:
+		x.Via, x.Statement = append(x.Via, a.via), "ALTER TABLE "+a.via
+		return x
+	}
 	r := revocation{object: "TABLE " + quoteTable(ref.Schema, ref.Name), owner: k.owner, schema: k.schema, acl: k.acl}
 	privileges := onTable(got | got>>optionShift&tableBits)
 	if a.via != "" {

@@ -50,12 +50,15 @@ const (
 	byTruncate
 	byRule   // a rule or a trigger of another relation acts on it
 	byWriter // a SECURITY DEFINER function may write it for them
+	byCode   // a function of theirs is called with its rows
+	byKey    // a foreign key of a table of theirs tells which of its keys exist
 )
 
 // What other relations do for people, and what is needed on them for that.
 const (
 	throughRelation = byRelation | byInsert | byUpdate | byDelete | byTruncate | byRule
 	throughFunction = byFunction | byWriter
+	throughHanging  = byCode | byKey
 )
 
 var throughs = [][2]bits{{canSelect, byRelation}, {canInsert, byInsert}, {canUpdate, byUpdate}, {canDelete, byDelete}, {canTruncate, byTruncate}}
@@ -72,6 +75,7 @@ var otherNames = map[bits]string{
 	byRelation: "SELECT through another relation", byFunction: "EXECUTE of a function that reads it",
 	byInsert: "INSERT through another relation", byUpdate: "UPDATE through another relation", byDelete: "DELETE through another relation",
 	byTruncate: "TRUNCATE through another relation", byRule: "a rule or trigger that acts on it", byWriter: "EXECUTE of a function that may write it",
+	byCode: "a function that its rows are given to", byKey: "a foreign key that refers to it",
 }
 
 // parsePrivilege knows the names that aclexplode gives for tables; ok is false
@@ -101,7 +105,7 @@ func (b bits) String() string {
 			out = append(out, n+" WITH GRANT OPTION")
 		}
 	}
-	for bit := someSelect; bit <= byWriter; bit <<= 1 {
+	for bit := someSelect; bit <= byKey; bit <<= 1 {
 		if b&bit != 0 {
 			out = append(out, otherNames[bit])
 		}
@@ -113,7 +117,7 @@ func (b bits) String() string {
 // covers the same on its columns.
 func (b bits) within() bits {
 	out := b
-	for _, pair := range append([][2]bits{{canSelect, someSelect}, {canInsert, someInsert}, {canUpdate, someUpdate}, {canSelect, byFunction}}, throughs...) {
+	for _, pair := range append([][2]bits{{canSelect, someSelect}, {canInsert, someInsert}, {canUpdate, someUpdate}, {canSelect, byFunction}, {canSelect, byKey}}, throughs...) {
 		if b&pair[0] != 0 {
 			out |= pair[1]
 		}

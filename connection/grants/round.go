@@ -112,7 +112,7 @@ func reading(ctx context.Context, conn *pgx.Conn, f func() error) error {
 // unread empties a database of which the catalogs are not known.
 func (d *database) unread(why string) {
 	d.unreadable = true
-	d.classes, d.strays, d.broker, d.schemas = nil, nil, nil, nil
+	d.classes, d.strays, d.future, d.broker, d.schemas = nil, nil, nil, nil, nil
 	for i := range d.tables {
 		d.tables[i].class, d.tables[i].wrong = -1, why
 	}

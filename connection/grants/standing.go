@@ -81,6 +81,7 @@ func evaluate(v *view, t connection.Target, limit int, pair func(database int, r
 	for _, c := range e.crowds() {
 		for at := range w.databases {
 			e.judge(at, c)
+			e.foresee(at, c)
 		}
 	}
 	return e.out
@@ -286,7 +287,7 @@ func reached(granted, everywhere bits, k *class, usable map[uint32]bool) bits {
 	if everywhere&(canSelect|canInsert) != 0 {
 		// pg_read_all_data and pg_write_all_data have USAGE of all schemas.
 	} else if !usable[k.schema.oid] {
-		granted &= asSchemaOwner | asDatabaseOwner | throughRelation | throughFunction
+		granted &= asSchemaOwner | asDatabaseOwner | throughRelation | throughFunction | throughHanging
 	}
 	if !k.rowSecurity || (granted|everywhere)&(tableBits|columnBits|asOwner) == 0 {
 		everywhere &^= asBypassRLS // it opens no table
