@@ -143,7 +143,7 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 	}
 	// ALTER TABLE … SET SCHEMA: the same object.
 	if _, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET parent = $2 FROM portcullis.connection_objects s
-		WHERE o.parent = s.id AND s.parent = $1 AND s.id <> $2 AND o.dropped IS NULL AND o.oid = ANY ($3::bigint[])`, database, schema, oids); err != nil {
+		WHERE o.parent = s.id AND s.parent = $1 AND s.id <> $2 AND o.connection = $4 AND o.dropped IS NULL AND o.oid = ANY ($3::bigint[])`, database, schema, oids, w.connection.ID); err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO portcullis.connection_objects AS o (id, connection, parent, level, oid, name, full_name, kind, remote_owner, comment, labels, columns, parents, not_enforceable, fix)

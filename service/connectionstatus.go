@@ -123,14 +123,18 @@ func (s *Store) ConnectionStatus(ctx context.Context, name string) (ConnectionSt
 	return st, s.countObjects(ctx, name, &st.Objects)
 }
 
+// countObjects is asked several times a second while somebody waits for a sync: with
+// the few schemas first, so that no table looks its own up.
 func (s *Store) countObjects(ctx context.Context, name string, n *ObjectCounts) error {
-	return s.pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE o.level = 'database' AND o.dropped IS NULL), count(*) FILTER (WHERE o.level = 'database' AND o.dropped IS NULL AND o.error IS NOT NULL),
+	return s.pool.QueryRow(ctx, `WITH c AS (SELECT id, kinds, enforce FROM portcullis.connections WHERE name = $1),
+		s AS MATERIALIZED (SELECT s.id, coalesce(s.enforce, d.enforce, c.enforce) AS enforce FROM c JOIN portcullis.connection_objects s ON s.connection = c.id AND s.level = 'schema'
+			JOIN portcullis.connection_objects d ON d.id = s.parent)
+		SELECT count(*) FILTER (WHERE o.level = 'database' AND o.dropped IS NULL), count(*) FILTER (WHERE o.level = 'database' AND o.dropped IS NULL AND o.error IS NOT NULL),
 			count(*) FILTER (WHERE o.level = 'schema' AND o.dropped IS NULL), count(*) FILTER (WHERE o.level = 'table' AND o.dropped IS NULL),
 			count(*) FILTER (WHERE o.enforced), count(*) FILTER (WHERE o.enforced AND o.not_enforceable <> ''), count(*) FILTER (WHERE o.dropped IS NOT NULL)
 		FROM (SELECT o.level, o.dropped, o.error, o.not_enforceable,
-				o.level = 'table' AND o.dropped IS NULL AND o.kind = ANY (c.kinds) AND coalesce(o.enforce, p.enforce, g.enforce, c.enforce) AS enforced
-			FROM portcullis.connection_objects o JOIN portcullis.connections c ON c.id = o.connection
-				LEFT JOIN portcullis.connection_objects p ON p.id = o.parent LEFT JOIN portcullis.connection_objects g ON g.id = p.parent WHERE c.name = $1) o`, name).
+				o.level = 'table' AND o.dropped IS NULL AND o.kind = ANY (c.kinds) AND coalesce(o.enforce, s.enforce) AS enforced
+			FROM c JOIN portcullis.connection_objects o ON o.connection = c.id LEFT JOIN s ON s.id = o.parent) o`, name).
 		Scan(&n.Databases, &n.Unreadable, &n.Schemas, &n.Tables, &n.Enforced, &n.NotEnforceable, &n.Dropped)
 }
 

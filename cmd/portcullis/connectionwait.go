@@ -10,7 +10,12 @@ import (
 	"portcullis.dev/portcullis/service"
 )
 
-const lookEvery = 200 * time.Millisecond
+// How often is looked: at first lookEvery, then more seldom the longer it takes,
+// since a look counts all objects.
+const (
+	lookEvery  = 200 * time.Millisecond
+	lookSeldom = 2 * time.Second
+)
 
 func connectionSync(ctx context.Context, i *invocation) error {
 	object := i.flags.String("object", "", "only this database, schema or table: id or full `name`")
@@ -55,7 +60,7 @@ func (i *invocation) waitSync(ctx context.Context, c *service.Client, name strin
 			fmt.Fprintf(i.io.err, "crawling %s: %d of %d databases, %d of %d objects\n", st.Progress.Database,
 				st.Progress.DatabasesDone, st.Progress.Databases, st.Progress.ObjectsDone, st.Progress.Objects)
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause(ctx, begun); err != nil {
 			return err
 		}
 	}
@@ -83,17 +88,17 @@ func (i *invocation) waitGone(ctx context.Context, c *service.Client, name strin
 			}
 			return &service.Error{Code: "pending", Message: message, Hint: hint}
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause(ctx, begun); err != nil {
 			return err
 		}
 	}
 }
 
-func pause(ctx context.Context) error {
+func pause(ctx context.Context, begun time.Time) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(lookEvery):
+	case <-time.After(min(max(lookEvery, time.Since(begun)/20), lookSeldom)):
 		return nil
 	}
 }
