@@ -61,7 +61,7 @@ func Script(o Options) (string, error) {
 	}
 	parts := []string{"begin", "schema"}
 	if o.Roles {
-		parts = append(parts, "owner", "makers", "roles")
+		parts = append(parts, "owner", "makers", "roles", "adopt")
 	}
 	parts = append(parts, "listed", "tables", "revoke")
 	if o.Roles {
@@ -70,8 +70,9 @@ func Script(o Options) (string, error) {
 	return print(o, append(parts, "close")), nil
 }
 
-// Makers makes the roles that make ours beside the owner role, for both modes.
-func Makers(t connection.Target) string { return fill(Options{Target: t}, "makers") }
+// Makers makes the roles that make ours beside the owner role, for both modes,
+// and gives the owner role those that were made before an upgrade or a restore.
+func Makers(t connection.Target) string { return fill(Options{Target: t}, "makers", "adopt") }
 
 // Uninstall drops what Script made in one database, if the roles that were made
 // by it are gone; it drops nothing else.

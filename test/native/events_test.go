@@ -30,6 +30,9 @@ func TestEachEvent(t *testing.T) {
 			w.tablesChange(c.mode)
 			w.schemaAndDatabaseCome(c.mode)
 			w.awayAndBack()
+			if c.major < 16 {
+				w.isUpgraded(18, nil)
+			}
 		})
 	}
 }
