@@ -138,7 +138,7 @@ func rolesThatCannotBeDropped(t *testing.T, major int) {
 	w.must("DELETE", "/v1/policies/all", nil, nil)
 	w.soonCan("ana", readOrders, false)
 	st := w.inStep()
-	found := w.findings()
+	found := slices.DeleteFunc(w.findings(), func(x connection.Excess) bool { return strings.HasPrefix(x.Statement, "ALTER DEFAULT PRIVILEGES") }) // told as well
 	if len(st.Pending) != 0 || len(st.Overdue) != 0 || len(found) != 1 || found[0].Kind != connection.FindingLeft || found[0].Role != set ||
 		!strings.Contains(strings.Join(found[0].Via, ", "), "owner of large object") || !strings.Contains(found[0].Statement, "DROP ROLE "+role) {
 		t.Fatalf("pending %v, overdue %v, findings %+v", st.Pending, st.Overdue, found)
