@@ -63,7 +63,10 @@ func (s *Store) takeQueryTurn(ctx context.Context) (*queryTurn, error) {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
-	return t, err
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // readQueries takes one turn and writes down how it went.
