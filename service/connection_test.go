@@ -244,6 +244,16 @@ func TestSubscriptionsEndByThemselves(t *testing.T) {
 	}
 }
 
+// setOf names the role of ours of which a person is a member.
+func setOf(t *testing.T, conn *pgx.Conn, person string) (set string) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), `SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles p ON p.oid = m.member
+		WHERE p.rolname = $1`, person).Scan(&set); err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
 func TestDriftIsMended(t *testing.T) {
 	w := register(t, "ana")
 	w.must("PUT", "/v1/subscriptions/shop.shop.sales.orders/ana", Subscription{DataSource: "shop.shop.sales.orders", UserID: "ana"}, nil)
@@ -254,10 +264,7 @@ func TestDriftIsMended(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	var set string
-	if err := conn.QueryRow(t.Context(), `SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles p ON p.oid = m.member WHERE p.rolname = 'ana'`).Scan(&set); err != nil {
-		t.Fatal(err)
-	}
+	set := setOf(t, conn, "ana")
 	runAt(t, w.pg, "REVOKE "+pgx.Identifier{set}.Sanitize()+" FROM ana; GRANT SELECT ON sales.notes TO "+pgx.Identifier{set}.Sanitize()+"; GRANT SELECT ON sales.notes TO ana")
 	st := w.sync()
 	if !w.can("ana", readOrders) || st.Drift == 0 || st.Drifts == 0 {

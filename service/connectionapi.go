@@ -69,13 +69,17 @@ func longRequest(w http.ResponseWriter) error {
 	return http.NewResponseController(w).SetWriteDeadline(time.Now().Add(10 * time.Minute))
 }
 
+func decodeConnection(w http.ResponseWriter, r *http.Request) (v Connection, err error) {
+	if err := decode(w, r, &v); err != nil {
+		return v, err
+	}
+	return v, connectionKind().check(&v)
+}
+
 func (s *Server) createConnection(w http.ResponseWriter, r *http.Request, c caller) error {
 	k := connectionKind()
-	var v Connection
-	if err := decode(w, r, &v); err != nil {
-		return err
-	}
-	if err := k.check(&v); err != nil {
+	v, err := decodeConnection(w, r)
+	if err != nil {
 		return err
 	}
 	if old, err := k.find(r.Context(), s.store.pool, k.key(&v)); err != nil {

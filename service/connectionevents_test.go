@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"portcullis.dev/portcullis/policy"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // TestARoleThatIsMadeLater maps a person to a role that the last crawl did not
@@ -38,10 +40,7 @@ func TestDriftIsMendedWithoutAsking(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	var set string
-	if err := conn.QueryRow(t.Context(), `SELECT m.roleid::regrole FROM pg_auth_members m WHERE m.member = 'ana'::regrole`).Scan(&set); err != nil {
-		t.Fatal(err)
-	}
+	set := pgx.Identifier{setOf(t, conn, "ana")}.Sanitize()
 	runAt(t, w.pg, "REVOKE "+set+" FROM ana; GRANT SELECT ON sales.notes TO "+set)
 	w.soonCan("ana", readOrders, true)
 	w.soon("the drift is told", func() bool { return w.inStep().Drifts > 0 })

@@ -168,11 +168,8 @@ func (s *Server) reachConnection(ctx context.Context, v *Connection, again, dry 
 // looked at right away.
 func (s *Server) replaceConnection(w http.ResponseWriter, r *http.Request, c caller) error {
 	k := connectionKind()
-	var v Connection
-	if err := decode(w, r, &v); err != nil {
-		return err
-	}
-	if err := k.check(&v); err != nil {
+	v, err := decodeConnection(w, r)
+	if err != nil {
 		return err
 	}
 	if name := r.PathValue("name"); v.Name != name {

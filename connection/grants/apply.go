@@ -71,7 +71,8 @@ func (x *executor) run(ctx context.Context, database string, list []change) erro
 		case ends(ctx, err):
 			return err
 		case noBroker(err):
-			return x.fail(list, err)
+			x.fail(list, err)
+			return nil
 		case passing(err) && (at >= 0 || len(batch) == 1):
 			x.waited += time.Since(begun)
 			met := max(at, 0)
@@ -81,11 +82,10 @@ func (x *executor) run(ctx context.Context, database string, list []change) erro
 		case at > 0:
 			size = at // what came before, then this one alone
 		case at < 0 && !isRemote(err):
-			return x.fail(list, err) // the session is gone
+			x.fail(list, err) // the session is gone
+			return nil
 		default:
-			if err := x.fail(list[:1], err); err != nil {
-				return err
-			}
+			x.fail(list[:1], err)
 			list, size = list[1:], transactionSize // one failure says nothing of the time they take
 		}
 	}
@@ -111,17 +111,16 @@ func (x *executor) callable(list []change) (out []change) {
 			out = append(out, c)
 			continue
 		}
-		x.failures = append(x.failures, failure{change: c, err: &connection.Error{Code: "broker_missing",
-			Message: fmt.Sprintf("the broker is not installed, not for this account, or portcullis_broker.%s is not its maker's", function), Hint: reinstall}})
+		x.fail([]change{c}, &connection.Error{Code: "broker_missing",
+			Message: fmt.Sprintf("the broker is not installed, not for this account, or portcullis_broker.%s is not its maker's", function), Hint: reinstall})
 	}
 	return out
 }
 
-func (x *executor) fail(list []change, err error) error {
+func (x *executor) fail(list []change, err error) {
 	for _, c := range list {
 		x.failures = append(x.failures, failure{change: c, err: asError(err)})
 	}
-	return nil
 }
 
 // transaction makes changes together or none of them. On failure it tells which

@@ -11,9 +11,11 @@ import (
 
 // Whose session it is stands in the statistics for everybody to see; since when
 // its transaction is open, for members of pg_read_all_stats only.
-const sqlBlockers = `SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''),
-	coalesce(to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '')
-	FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids($1)) ORDER BY a.pid`
+const (
+	blockerColumns = `a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''),
+	coalesce(to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '')`
+	sqlBlockers = `SELECT ` + blockerColumns + ` FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids($1)) ORDER BY a.pid`
+)
 
 // watch looks, while a statement of ours waits in a database, who holds it up.
 // The returned function ends that and lets the answer be read.
@@ -55,6 +57,9 @@ type blocker struct {
 	role, application, since string
 }
 
+// targets are where blockerColumns go.
+func (b *blocker) targets() []any { return []any{&b.pid, &b.role, &b.application, &b.since} }
+
 func (b blocker) String() string {
 	text := fmt.Sprintf("pid %d, role %s", b.pid, b.role)
 	if b.application != "" {
@@ -70,7 +75,7 @@ func blockers(ctx context.Context, conn *pgx.Conn, pid uint32) string {
 	var out []string
 	_ = each(ctx, conn, func(rows pgx.Rows) error {
 		var b blocker
-		if err := rows.Scan(&b.pid, &b.role, &b.application, &b.since); err != nil {
+		if err := rows.Scan(b.targets()...); err != nil {
 			return err
 		}
 		out = append(out, b.String())

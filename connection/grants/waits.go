@@ -143,9 +143,7 @@ const sqlHolders = `WITH h AS (SELECT * FROM pg_locks WHERE granted AND pid <> p
 		UNION SELECT 'table', relation, pid FROM h WHERE locktype = 'relation' AND current_setting('server_version_num')::int >= 180000
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 			AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
-	SELECT o.kind, o.oid, a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''),
-		coalesce(to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '')
-	FROM o JOIN pg_stat_activity a ON a.pid = o.pid`
+	SELECT o.kind, o.oid, ` + blockerColumns + ` FROM o JOIN pg_stat_activity a ON a.pid = o.pid`
 
 // holders tells what is held in a database, and by whom. An error leaves it
 // empty: each statement then finds out by itself.
@@ -159,7 +157,7 @@ func (x *executor) holders(ctx context.Context, database string) map[heldObject]
 		return each(ctx, conn, func(rows pgx.Rows) error {
 			var o heldObject
 			var b blocker
-			if err := rows.Scan(&o.kind, &o.oid, &b.pid, &b.role, &b.application, &b.since); err != nil {
+			if err := rows.Scan(append([]any{&o.kind, &o.oid}, b.targets()...)...); err != nil {
 				return err
 			}
 			out[o] = b.String()

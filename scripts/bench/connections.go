@@ -27,11 +27,7 @@ func connections(ctx context.Context, i *installation) error {
 	if err != nil {
 		return err
 	}
-	if err := pg.Exec(ctx, "postgres", fmt.Sprintf(`CREATE ROLE reader LOGIN PASSWORD 'reader';
-		DO $$ BEGIN FOR s IN 1..%d LOOP EXECUTE format('CREATE SCHEMA s%%s', s);
-			FOR t IN 1..%d LOOP EXECUTE format('CREATE TABLE s%%s.t%%s (id bigint, name text, mail varchar(80), born date, amount numeric(12,2),
-				note text, at timestamptz, flag boolean, ratio double precision, tags text[])', s, t); END LOOP; END LOOP; END $$`,
-		crawledSchemas, crawledTables/crawledSchemas)); err != nil {
+	if err := fillCrawled(ctx, pg); err != nil {
 		return err
 	}
 	dba := filepath.Join(i.env.Dir, "connected.dba")

@@ -17,6 +17,15 @@ const (
 	crawledTables  = 10_000
 )
 
+// fillCrawled makes the tables, and an account that may log in.
+func fillCrawled(ctx context.Context, pg *testenv.Postgres) error {
+	return pg.Exec(ctx, "postgres", fmt.Sprintf(`CREATE ROLE reader LOGIN PASSWORD 'reader';
+		DO $$ BEGIN FOR s IN 1..%d LOOP EXECUTE format('CREATE SCHEMA s%%s', s);
+			FOR t IN 1..%d LOOP EXECUTE format('CREATE TABLE s%%s.t%%s (id bigint, name text, mail varchar(80), born date, amount numeric(12,2),
+				note text, at timestamptz, flag boolean, ratio double precision, tags text[])', s, t); END LOOP; END LOOP; END $$`,
+		crawledSchemas, crawledTables/crawledSchemas))
+}
+
 // crawls prints how long it takes to read what an instance of 10,000 tables in
 // 100 schemas has: the first time, when nothing is new, and when one table is.
 // The account has nothing but a login, as everywhere in broker mode.
@@ -25,11 +34,7 @@ func crawls(ctx context.Context, i *installation) error {
 	if err != nil {
 		return err
 	}
-	if err := pg.Exec(ctx, "postgres", fmt.Sprintf(`CREATE ROLE reader LOGIN PASSWORD 'reader';
-		DO $$ BEGIN FOR s IN 1..%d LOOP EXECUTE format('CREATE SCHEMA s%%s', s);
-			FOR t IN 1..%d LOOP EXECUTE format('CREATE TABLE s%%s.t%%s (id bigint, name text, mail varchar(80), born date, amount numeric(12,2),
-				note text, at timestamptz, flag boolean, ratio double precision, tags text[])', s, t); END LOOP; END LOOP; END $$`,
-		crawledSchemas, crawledTables/crawledSchemas)); err != nil {
+	if err := fillCrawled(ctx, pg); err != nil {
 		return err
 	}
 	if err := pg.Exec(ctx, "postgres", "VACUUM ANALYZE"); err != nil {
