@@ -8,7 +8,6 @@
 
 #include "fdw.h"
 
-static int	not_updatable(Relation rel);
 static void transaction_ended(XactEvent event, void *arg);
 
 PG_FUNCTION_INFO_V1(portcullis_fdw_handler);
@@ -28,15 +27,8 @@ portcullis_fdw_handler(PG_FUNCTION_ARGS)
 	routine->ExplainForeignScan = pc_explain_scan;
 	routine->AnalyzeForeignTable = pc_analyze;
 	routine->ImportForeignSchema = pc_import_schema;
-	routine->IsForeignRelUpdatable = not_updatable;
 	pc_install_write_refusal(routine);
 	PG_RETURN_POINTER(routine);
-}
-
-static int
-not_updatable(Relation rel)
-{
-	return 0;
 }
 
 void

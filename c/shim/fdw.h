@@ -105,6 +105,7 @@ extern void pc_explain_scan(ForeignScanState *node, ExplainState *es);
 
 /* fdw_write.c */
 extern void pc_install_write_refusal(FdwRoutine *routine);
+extern void pc_refuse_merge(PlannerInfo *root, RelOptInfo *rel, Oid relid);
 extern void pc_write_init(void);
 
 /* import.c */

@@ -51,6 +51,7 @@ pc_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	Oid			userid = pc_planned_user(root, rel);
 	ForeignTable *ft = GetForeignTable(relid);
 
+	pc_refuse_merge(root, rel, relid);
 	(void) pc_engine();			/* what is missing is said before anything is asked */
 	rel->fdw_private = r;
 	r->governed = pc_session_governed();

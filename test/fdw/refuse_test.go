@@ -26,11 +26,69 @@ func TestWritesAreRefused(t *testing.T) {
 			if e.Code != "0A000" {
 				t.Errorf("want 0A000, got %s", describe(e))
 			}
-			if !strings.HasPrefix(sql, "MERGE") && (!strings.Contains(e.Message, "read-only") || e.Hint == "") {
+			// MERGE is refused by PostgreSQL's parser, in its words.
+			said := strings.HasPrefix(sql, "MERGE") || strings.Contains(e.Message, "read-only")
+			if !said || !strings.Contains(e.Hint, "remote database itself") {
 				t.Errorf("the message does not say what to do: %s", describe(e))
 			}
 		})
 	}
+}
+
+// Rows that a parent's statement brings to a data source are refused as if the
+// statement named it; others of the parent are written.
+func TestWritesThroughAParentAreRefused(t *testing.T) {
+	conn := session(t)
+	cleanup(t, "DROP TABLE IF EXISTS parted, parent CASCADE")
+	do(t, conn, `CREATE TABLE parted (n int, word text) PARTITION BY RANGE (n);
+		CREATE TABLE parted_here PARTITION OF parted FOR VALUES FROM (0) TO (10);
+		CREATE FOREIGN TABLE parted_there PARTITION OF parted FOR VALUES FROM (10) TO (30000) SERVER remote OPTIONS (schema_name 'public', table_name 'numbers');
+		CREATE TABLE parent (n int, word text);
+		CREATE FOREIGN TABLE child () INHERITS (parent) SERVER remote OPTIONS (schema_name 'public', table_name 'numbers')`)
+	for _, sql := range []string{
+		"INSERT INTO parted VALUES (1, 'here'), (10, 'there')",
+		"INSERT INTO parted SELECT n, word FROM numbers WHERE n = 12",
+		"WITH w AS (INSERT INTO parted VALUES (10, 'there') RETURNING n) SELECT * FROM w",
+		"DO $$ BEGIN INSERT INTO parted VALUES (10, 'there'); END $$",
+		"UPDATE parted SET n = 10 WHERE n < 10 AND n = (SELECT 2)",
+		"UPDATE parted SET word = 'x' WHERE n > 11",
+		"DELETE FROM parted",
+		"TRUNCATE parted",
+		"MERGE INTO parted USING (SELECT 12 AS a) s ON n = s.a WHEN MATCHED THEN DELETE",
+		"MERGE INTO parted USING (SELECT 12 AS a) s ON n = s.a WHEN NOT MATCHED THEN INSERT VALUES (a)",
+		"MERGE INTO parent USING (SELECT 12 AS a) s ON n = s.a WHEN MATCHED THEN UPDATE SET word = 'x'",
+		"UPDATE parent SET word = 'x'",
+	} {
+		t.Run(sql, func(t *testing.T) {
+			do(t, conn, "BEGIN; INSERT INTO parted VALUES (2, 'here')")
+			defer do(t, conn, "ROLLBACK")
+			if e := refused(t, conn, sql); e.Code != "0A000" || !strings.Contains(e.Message, "read-only") || e.Hint == "" {
+				t.Errorf("got %s", describe(e))
+			}
+		})
+	}
+	t.Run("COPY", func(t *testing.T) {
+		_, err := conn.PgConn().CopyFrom(t.Context(), strings.NewReader("1\there\n10\tthere\n"), "COPY parted FROM STDIN")
+		if !strings.Contains(describe(err), "read-only") || !strings.HasPrefix(describe(err), "0A000") {
+			t.Errorf("got %v", describe(err))
+		}
+	})
+	t.Run("rows that stay here", func(t *testing.T) {
+		do(t, conn, "INSERT INTO parted VALUES (1, 'a'), (2, 'b'); UPDATE parted SET n = 3 WHERE n = 1; INSERT INTO parent VALUES (1)")
+		if _, err := conn.PgConn().CopyFrom(t.Context(), strings.NewReader("4\tc\n"), "COPY parted FROM STDIN"); err != nil {
+			t.Error(describe(err))
+		}
+		do(t, conn, "MERGE INTO parted USING (SELECT 4 AS a) s ON n = s.a AND n < 10 WHEN MATCHED THEN DELETE")
+		if got := lines(t, conn, "SELECT n || word FROM ONLY parted_here ORDER BY 1"); strings.Join(got, ",") != "2b,3a" {
+			t.Errorf("here are %v", got)
+		}
+	})
+	t.Run("catalogs", func(t *testing.T) {
+		got := lines(t, conn, "SELECT is_insertable_into FROM information_schema.tables WHERE table_name IN ('numbers', 'parted_there')")
+		if strings.Join(got, ",") != "NO,NO" {
+			t.Errorf("information_schema says insertable: %v", got)
+		}
+	})
 }
 
 func TestAnalyzeKeepsNoRemoteValue(t *testing.T) {

@@ -17,6 +17,9 @@ func testRefusals(t *testing.T, n *node) {
 	n.exec(t, "GRANT USAGE ON FOREIGN SERVER other TO "+world.Eve)
 	n.exec(t, "CREATE FOREIGN TABLE immuta.unregistered (id int) SERVER other OPTIONS (table_name 'staff')")
 	n.exec(t, "GRANT SELECT ON immuta.unregistered TO "+world.Eve)
+	n.exec(t, "CREATE TABLE eves.parted (LIKE immuta.staff_pg) PARTITION BY RANGE (id)")
+	n.exec(t, "CREATE FOREIGN TABLE eves.part PARTITION OF eves.parted DEFAULT SERVER src_pg OPTIONS ("+n.Sources[0].Remote+", data_source '"+n.Sources[0].ID+"')")
+	n.exec(t, "GRANT ALL ON eves.parted, eves.part TO "+world.Eve)
 	conn := n.Login(t, world.Eve)
 	mustExec(t, conn, "CREATE TABLE eves.kept (id int); CREATE TEMP TABLE mine (id int)")
 	mustExec(t, conn, `CREATE FUNCTION eves.far() RETURNS bigint LANGUAGE sql PARALLEL SAFE AS 'SELECT count(*) FROM immuta.staff_pg'`)
@@ -31,6 +34,9 @@ func testRefusals(t *testing.T, n *node) {
 		{"modifying CTE", "WITH w AS (INSERT INTO eves.kept SELECT id FROM immuta.staff_pg RETURNING 1) SELECT count(*) FROM w", "42501", "permanent table"},
 		{"update from", "UPDATE eves.kept SET id = s.id FROM immuta.staff_pg s", "42501", "permanent table"},
 		{"in a function", "DO $$ BEGIN CREATE TABLE eves.t AS SELECT id FROM immuta.staff_pg; END $$", "42501", "permanent table"},
+		{"merge", "MERGE INTO immuta.staff_pg USING (SELECT 1) s ON false WHEN NOT MATCHED THEN DO NOTHING", "0A000", "Write to the remote database itself"},
+		{"merge into a parent", "MERGE INTO eves.parted USING (SELECT 1 AS a) s ON id = a WHEN MATCHED THEN DELETE", "0A000", "read-only"},
+		{"a row for a partition", "INSERT INTO eves.parted (id) VALUES (1)", "0A000", "read-only"},
 		{"no data source", "SELECT * FROM immuta.unregistered", "42501", "is not a data source"},
 		{"own server", "CREATE SERVER mine FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'SQLite3')", "42501", "may not define"},
 		{"own foreign table", "CREATE FOREIGN TABLE eves.f (id int) SERVER other OPTIONS (table_name 'staff')", "42501", "may not define"},
