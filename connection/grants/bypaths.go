@@ -37,12 +37,7 @@ const (
 	sqlRules = `SELECT r.ev_class, c.relowner, r.ev_type::text, ARRAY(SELECT DISTINCT d.refobjid FROM pg_depend d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
 				AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class AND d.refobjid >= 16384)
 		FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE r.ev_type <> '1' AND r.ev_enabled <> 'D' AND r.ev_class >= 16384`
-	// What a relation's ACL, and those of its columns, say.
-	sqlReaderACLs = `SELECT c.oid, c.relowner, c.relkind::text, c.relnamespace, c.relname::text, ` + aclArrays + ` FROM pg_class c, LATERAL (
-			SELECT coalesce(array_agg(a.grantee), '{}') AS grantees, coalesce(array_agg(a.grantor), '{}') AS grantors, coalesce(array_agg(a.privilege_type), '{}') AS privileges,
-				coalesce(array_agg(a.is_grantable), '{}') AS grantable FROM (SELECT * FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner)))
-				UNION ALL SELECT e.* FROM pg_attribute t, aclexplode(t.attacl) e WHERE t.attrelid = c.oid AND t.attacl IS NOT NULL AND NOT t.attisdropped ORDER BY 2, 1) a) x
-		WHERE c.oid = ANY ($1)`
+	sqlReaderACLs = `SELECT c.oid, c.relowner, c.relkind::text, c.relnamespace, c.relname::text, ` + aclArrays + ` FROM pg_class c, ` + relationLateral + ` WHERE c.oid = ANY ($1)`
 )
 
 // relationPaths are what other relations do with tables, before it is known who

@@ -51,6 +51,11 @@ const (
 	aclArrays  = `x.grantees, x.grantors, x.privileges, x.grantable`
 	aclLateral = `LATERAL (SELECT coalesce(array_agg(a.grantee), '{}') AS grantees, coalesce(array_agg(a.grantor), '{}') AS grantors,
 		coalesce(array_agg(a.privilege_type), '{}') AS privileges, coalesce(array_agg(a.is_grantable), '{}') AS grantable FROM aclexplode`
+	// What the ACL of relation c and those of its columns say: on a column counts as on the relation.
+	relationLateral = `LATERAL (
+		SELECT coalesce(array_agg(a.grantee), '{}') AS grantees, coalesce(array_agg(a.grantor), '{}') AS grantors, coalesce(array_agg(a.privilege_type), '{}') AS privileges,
+			coalesce(array_agg(a.is_grantable), '{}') AS grantable FROM (SELECT * FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner)))
+			UNION ALL SELECT e.* FROM pg_attribute t, aclexplode(t.attacl) e WHERE t.attrelid = c.oid AND t.attacl IS NOT NULL AND NOT t.attisdropped ORDER BY 2, 1) a) x`
 )
 
 type aclColumns struct {

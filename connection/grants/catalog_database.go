@@ -90,8 +90,7 @@ const (
 	sqlColumns = `SELECT c.oid, a.grantee, a.grantor, a.privilege_type
 		FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
 		WHERE t.attacl IS NOT NULL AND NOT t.attisdropped AND t.attrelid = ANY ($1)`
-	sqlStrays = `SELECT c.oid, n.nspname::text, c.relname::text, c.relowner, ` + aclArrays + ` FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, ` +
-		aclLateral + `(coalesce(c.relacl, acldefault('r', c.relowner))) a) x
+	sqlStrays = `SELECT c.oid, n.nspname::text, c.relname::text, c.relowner, ` + aclArrays + ` FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, ` + relationLateral + `
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid IN (SELECT objid FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass
 			AND refobjid = ANY ($1) AND classid = 'pg_class'::regclass AND deptype = 'a'
 			AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())) AND c.oid <> ALL ($2)`
