@@ -6,9 +6,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "storage/condition_variable.h"
 #include "storage/ipc.h"
-#include "utils/wait_event.h"
 
 #include "portcullis.h"
 #include "decisionstore.h"
@@ -98,8 +96,7 @@ pc_flight_wait(const uint8 *key)
 	{
 		uint64		now = pc_clock_ms();
 
-		if (now >= deadline ||
-			ConditionVariableTimedSleep(&pc_shm->flights_landed, (long) (deadline - now), PG_WAIT_EXTENSION))
+		if (now >= deadline || pc_sleep(&pc_shm->flights_landed, (long) (deadline - now)))
 			break;
 	}
 	ConditionVariableCancelSleep();

@@ -9,6 +9,7 @@
 #include "executor/execdesc.h"
 #include "nodes/execnodes.h"
 #include "nodes/pathnodes.h"
+#include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/relcache.h"
@@ -60,6 +61,13 @@ extern bool pc_engine_loaded(void);
  * (-1: no limit); false on timeout.
  */
 extern bool pc_wait_progress(long timeout_ms, uint32 wait_event);
+
+/*
+ * Sleeps on a condition variable, which by itself would not notice a client
+ * that went away; the caller has prepared to sleep or will look again.  True
+ * on timeout.
+ */
+extern bool pc_sleep(ConditionVariable *condition, long timeout_ms);
 
 /* ereport(ERROR) with what err says; frees err. */
 extern void pc_throw(pc_error *err) __attribute__((noreturn));

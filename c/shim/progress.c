@@ -11,6 +11,7 @@
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "utils/wait_event.h"
 
 #include "loader.h"
 
@@ -98,6 +99,21 @@ pc_check_client(void)
 		client_is_gone();
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* A wait for other processes looks so often for a client that went away. */
+#define CLIENT_CHECK_MS	100
+
+bool
+pc_sleep(ConditionVariable *condition, long timeout_ms)
+{
+	for (long left = timeout_ms; left > 0; left -= CLIENT_CHECK_MS)
+	{
+		if (!ConditionVariableTimedSleep(condition, Min(left, CLIENT_CHECK_MS), PG_WAIT_EXTENSION))
+			return false;
+		pc_check_client();
+	}
+	return true;
 }
 
 /* Nobody reads the answer: let ProcessInterrupts end the session (FATAL 08006). */

@@ -6,7 +6,6 @@
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "utils/wait_event.h"
 
 #include "portcullis.h"
 #include "shmem.h"
@@ -153,7 +152,7 @@ sleep_for_worker(uint64 *waited_since)
 	if (*waited_since == 0)
 		*waited_since = pc_clock_ms();
 	pc_wake_worker();
-	if (ConditionVariableTimedSleep(&pc_shm->ring_moved, 1000, PG_WAIT_EXTENSION) &&
+	if (pc_sleep(&pc_shm->ring_moved, 1000) &&
 		pc_shm->worker_pid == 0 && pc_clock_ms() - *waited_since > WORKER_PATIENCE)
 		refuse_without_worker();
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -102,6 +103,29 @@ func session(t testing.TB) *pgx.Conn {
 		defer cancel()
 		_ = conn.Close(ctx)
 	})
+	return conn
+}
+
+// dialsOnce is a session of a client that, when its connection is gone, does
+// not dial again to have its statement cancelled.
+func dialsOnce(t *testing.T) *pgx.Conn {
+	t.Helper()
+	config, err := pgx.ParseConfig(shared.local.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial, dialled := config.DialFunc, false
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dialled {
+			return nil, errors.New("this client dials once")
+		}
+		dialled = true
+		return dial(ctx, network, address)
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return conn
 }
 

@@ -206,7 +206,7 @@ func testTerminate(t *testing.T, p place) {
 }
 
 func testDisconnect(t *testing.T, p place) {
-	conn := session(t)
+	conn := dialsOnce(t)
 	pid := conn.PgConn().PID()
 	ended := run(conn, p.sql)
 	p.there(t, pid)
