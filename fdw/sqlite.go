@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -55,10 +56,13 @@ func (d sqlite) Connection(server, _ map[string]string, env Env) (*Connection, e
 }
 
 // file is plain and does not climb out of the folder by itself; whether it
-// lies below the folder is seen where the folder is.
+// lies below the folder, after links are followed, is seen where the folder is.
 func file(v string) string {
-	if !filepath.IsAbs(v) && !filepath.IsLocal(v) {
+	switch {
+	case !filepath.IsAbs(v) && !filepath.IsLocal(v), slices.Contains(strings.Split(v, "/"), ".."):
 		return "it leads out of the folder of file databases"
+	case v == "." || strings.HasSuffix(v, "/"):
+		return "it is a folder"
 	}
 	return plain(v)
 }

@@ -53,6 +53,9 @@ type traits struct {
 	// statement that opens no cursor, empty where SQL_ATTR_CONNECTION_DEAD
 	// asks the server or there is none.
 	sessionSQL, killSQL, aliveSQL string
+	// longestSQL asks the source for the longest statement that it takes, in
+	// bytes with its values; a longer one ends the session. Empty: any length.
+	longestSQL string
 }
 
 func never(string) bool            { return false }
@@ -96,6 +99,7 @@ func mariaTraits() traits {
 		cancel:     cancelByKill,
 		sessionSQL: "SELECT CONNECTION_ID()",
 		killSQL:    "KILL QUERY %d",
+		longestSQL: "SELECT @@max_allowed_packet",
 	}
 }
 

@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strings"
 	"unicode/utf16"
@@ -59,6 +60,9 @@ func (s *stmt) execute(ctx context.Context, sql string, params []Param) (err err
 			return err
 		}
 	}
+	if err := s.c.takes(ctx, sql, params); err != nil {
+		return err
+	}
 	if len(params) > 0 && s.c.lib.traits.literals {
 		if sql, err = withLiterals(sql, params); err != nil {
 			return err
@@ -78,6 +82,40 @@ func (s *stmt) execute(ctx context.Context, sql string, params []Param) (err err
 		return C.pc_execute(C.SQLHSTMT(s.handle), wide, p, n, bound, C.int32_t(len(params)))
 	})
 }
+
+// askFrom, in bytes: shorter statements are sent without asking, since
+// MariaDB's limit is 1 MB or more wherever nobody made it smaller.
+const askFrom = 256 << 10
+
+// takes refuses a statement whose length would end the session (54000).
+func (c *Conn) takes(ctx context.Context, sql string, params []Param) error {
+	size := len(sql)
+	for i := range params {
+		size += max(8, len(params[i].Text), len(params[i].Bytes)) + paramOverhead
+	}
+	if c.lib.traits.longestSQL == "" || size < askFrom {
+		return nil
+	}
+	rows, err := c.QueryStrings(ctx, c.lib.traits.longestSQL, nil)
+	if err != nil {
+		return err
+	}
+	longest := 0
+	if len(rows) != 1 || rows[0][0] == nil {
+		return nil // another DBMS behind the same driver
+	}
+	if _, err := fmt.Sscan(*rows[0][0], &longest); err != nil {
+		return nil
+	}
+	if size <= longest {
+		return nil
+	}
+	return &Error{State: "54000", Driver: c.spec.Driver,
+		Message: fmt.Sprintf("the statement has %d bytes with its values, and this source takes %d at most", size, longest)}
+}
+
+// paramOverhead is more than what the protocol puts around a value.
+const paramOverhead = 16
 
 // pack lays parameters out in memory of C, which lives as long as the statement.
 func (s *stmt) pack(params []Param) (*C.pc_param, error) {

@@ -40,6 +40,7 @@ const (
 	stateBadValue         = "HV024"
 	stateConnect          = "08001"
 	stateConnectionLost   = "08006"
+	stateTooLong          = "54000" // of a statement, for its source
 	stateBadPassword      = "28P01"
 	stateNoAuthorization  = "28000"
 )

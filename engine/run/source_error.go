@@ -27,6 +27,7 @@ const (
 	causeCanceled
 	causeData
 	causeConflict
+	causeTooLong
 )
 
 // bySQLState tells causes by the SQLSTATE that drivers give, longest prefix first.
@@ -42,7 +43,7 @@ var bySQLState = []struct {
 	{"42501", causeDenied},
 	{"57014", causeCanceled}, {"HY008", causeCanceled}, {"70100", causeCanceled},
 	{"08", causeLost}, {"57P", causeLost},
-	{"22", causeData}, {"40", causeConflict},
+	{"22", causeData}, {"40", causeConflict}, {"54000", causeTooLong},
 }
 
 // byNative tells causes by the codes of MariaDB, whose driver gives HY000 for many.
@@ -194,6 +195,9 @@ func describe(c cause, remoteState, what, server string) (state, message, hint s
 		return "57014", message + ": the remote statement was canceled", ""
 	case causeConflict:
 		return "40001", message + ": the remote transaction was rolled back", "Run the statement again."
+	case causeTooLong:
+		return stateTooLong, message + ": the statement's values are longer than it takes",
+			"Compare with shorter values, or have the server's limit raised (MariaDB: max_allowed_packet)."
 	case causeData:
 		if len(remoteState) == 5 {
 			return remoteState, message, ""
@@ -219,7 +223,9 @@ func hidden(source *Source, err error) error {
 		plain.State = stateFDW
 		plain.Message = fmt.Sprintf("could not read from server \"%s\"", source.ServerName)
 	}
-	if e.Detail != "" {
+	if e.State == stateTooLong {
+		plain.Hint = e.Hint
+	} else if e.Detail != "" {
 		plain.Hint = "The details are for administrators: a row filter or mask is in force."
 	}
 	return plain
