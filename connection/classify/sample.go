@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -75,8 +74,6 @@ type sampler struct {
 	bounds  Bounds
 	columns []connection.Column
 	values  [][]string // of each column
-	pages   float64    // as the last VACUUM or ANALYZE saw it
-	rowsAll float64    // likewise
 }
 
 func (s *sampler) name() string { return pgx.Identifier{s.table.Schema, s.table.Name}.Sanitize() }
@@ -94,8 +91,8 @@ func (s *sampler) open(ctx context.Context) error {
 	}
 	var kind string
 	var security bool
-	err := s.tx.QueryRow(ctx, `SELECT c.relkind::text, c.relrowsecurity, c.relpages::float8, c.reltuples::float8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.oid = $1 AND n.nspname = $2 AND c.relname = $3`, s.table.OID, s.table.Schema, s.table.Name).Scan(&kind, &security, &s.pages, &s.rowsAll)
+	err := s.tx.QueryRow(ctx, `SELECT c.relkind::text, c.relrowsecurity FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.oid = $1 AND n.nspname = $2 AND c.relname = $3`, s.table.OID, s.table.Schema, s.table.Name).Scan(&kind, &security)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return &connection.Error{Code: "table_gone", Message: fmt.Sprintf("%s is another table than was listed", s.name())}
@@ -135,33 +132,46 @@ func (s *sampler) readColumns(ctx context.Context) error {
 	return err
 }
 
-// read takes whole pages from all over a big table, about as many as hold the
-// rows wanted and at least a few; else the first rows.
+// read takes rows of a few pages that lie evenly over the table, of more pages
+// where those held little, and else the first rows.
 func (s *sampler) read(ctx context.Context) error {
 	if len(s.columns) == 0 {
 		return nil
 	}
-	const fewPages = 20
-	if s.pages > 5*fewPages && s.rowsAll > 2*float64(s.bounds.Rows) {
-		percent := 100 * max(1.2*float64(s.bounds.Rows)/s.rowsAll, fewPages/s.pages)
-		got, err := s.rows(ctx, " TABLESAMPLE SYSTEM ("+strconv.FormatFloat(min(percent, 100), 'f', 6, 64)+")")
-		if err != nil || got > 0 {
+	list, err := s.stretches(ctx)
+	if err != nil {
+		return err
+	}
+	for _, most := range []int64{20, 200} {
+		from, all := s.pages(list, most)
+		if from == "" {
+			break
+		}
+		if got, err := s.rows(ctx, from); err != nil || got >= s.bounds.Rows/5 || all {
 			return err
 		}
 	}
-	_, err := s.rows(ctx, "")
+	_, err = s.rows(ctx, fmt.Sprintf("SELECT %s FROM %s LIMIT %d", s.list(), s.name(), s.bounds.Rows))
 	return err
 }
 
-func (s *sampler) rows(ctx context.Context, sampling string) (got int, err error) {
+// list is what is selected.
+func (s *sampler) list() string {
 	list := make([]string, len(s.columns))
-	values := make([]*string, len(s.columns))
-	targets := make([]any, len(s.columns))
 	for i, c := range s.columns {
 		list[i] = fmt.Sprintf("left(%s::text, %d)", pgx.Identifier{c.Name}.Sanitize(), valueLength)
+	}
+	return strings.Join(list, ", ")
+}
+
+// rows keeps the values of what a query returns.
+func (s *sampler) rows(ctx context.Context, query string) (got int, err error) {
+	values := make([]*string, len(s.columns))
+	targets := make([]any, len(s.columns))
+	for i := range s.columns {
 		targets[i] = &values[i]
 	}
-	rows, err := s.tx.Query(ctx, fmt.Sprintf("SELECT %s FROM %s%s LIMIT %d", strings.Join(list, ", "), s.name(), sampling, s.bounds.Rows))
+	rows, err := s.tx.Query(ctx, query)
 	if err != nil {
 		return 0, err
 	}
