@@ -22,7 +22,7 @@ type view struct {
 	want   *wanted
 	ledger map[string]MadeRole
 	plan   *plan
-	broken []*connection.Error // databases that could not be read
+	broken []*connection.Error // databases that could not be read, or a transaction that does not end
 }
 
 // look reads the instance. A database that cannot be read is left out, and does
@@ -39,6 +39,14 @@ func (e *Engine) look(ctx context.Context, s *sessions, want connection.Want) (*
 	conn, err := s.get(ctx, e.o.Target.Database)
 	if err != nil {
 		return nil, err
+	}
+	unfinished, err := awaitUnfinished(ctx, conn)
+	if err != nil {
+		s.drop(e.o.Target.Database)
+		return nil, err
+	}
+	if unfinished != nil {
+		v.broken = append(v.broken, unfinished)
 	}
 	err = reading(ctx, conn, func() (err error) {
 		v.cat, err = readInstance(ctx, conn, e.o.Target, v.ledger)
@@ -119,12 +127,12 @@ func (d *database) unread(why string) {
 }
 
 // spare keeps roles that may hold something in a database that could not be
-// read: whether they are still wanted is not known.
+// read, or that may be made yet: whether they are still wanted is not known.
 func (p *plan) spare(v *view) {
 	if len(v.broken) == 0 {
 		return
 	}
-	p.drops = nil
+	p.drops, p.forget = nil, nil
 	p.roles = slices.DeleteFunc(p.roles, func(c change) bool { return c.action == leaveRole && v.roleOf(c.member) })
 }
 
