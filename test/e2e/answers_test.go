@@ -81,7 +81,7 @@ func disabledPerson(t *testing.T, w *world.World) {
 	gone.Status = "disabled"
 	since := put(t, w, gone)
 	t.Cleanup(func() { put(t, w, max) })
-	untilRefused(t, since, func() error { _, err := texts(t.Context(), open, "SELECT count(*) FROM immuta.staff_pg"); return err })
+	refusedInTime(t, since, func() error { _, err := texts(t.Context(), open, "SELECT count(*) FROM immuta.staff_pg"); return err })
 	waitFor(t, since, "max is not active", func() (string, error) {
 		conn, err := pgx.Connect(t.Context(), w.As(world.Max))
 		if err == nil {

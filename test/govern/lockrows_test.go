@@ -3,6 +3,7 @@ package govern
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -56,14 +57,28 @@ func testLockedRows(t *testing.T, n *node) {
 		commit := n.changeTodo(t, writer, "ref = 4")
 		answered := ask(t, eve, selected+" FOR UPDATE OF t")
 		n.waitsForLock(t, eve)
-		n.subscribe(t, false)
 		other := n.Login(t, world.Eve)
+		n.subscribe(t, false)
 		wantRefusedSoon(t, func() error { _, err := query(t, other, countStaff); return err })
 		commit()
 		got := <-answered
 		wantError(t, got.err, "42501", "")
 		n.subscribe(t, true)
 	})
+}
+
+// wantRefusedSoon repeats a step until it is refused, within a second.
+func wantRefusedSoon(t *testing.T, step func() error) {
+	t.Helper()
+	start := time.Now()
+	var err error
+	for err == nil && time.Since(start) < waitLimit {
+		err = step()
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("the revoke held after %v", took)
+	}
+	wantError(t, err, "42501", "")
 }
 
 // changeTodo changes the one row of todo and returns the commit of that.

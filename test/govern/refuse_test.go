@@ -20,6 +20,7 @@ func testRefusals(t *testing.T, n *node) {
 	n.exec(t, "CREATE TABLE eves.parted (LIKE immuta.staff_pg) PARTITION BY RANGE (id)")
 	n.exec(t, "CREATE FOREIGN TABLE eves.part PARTITION OF eves.parted DEFAULT SERVER src_pg OPTIONS ("+n.Sources[0].Remote+", data_source '"+n.Sources[0].ID+"')")
 	n.exec(t, "GRANT ALL ON eves.parted, eves.part TO "+world.Eve)
+	defer n.exec(t, "DROP TABLE eves.parted") // the service wants one table a data source
 	conn := n.Login(t, world.Eve)
 	mustExec(t, conn, "CREATE TABLE eves.kept (id int); CREATE TEMP TABLE mine (id int)")
 	mustExec(t, conn, `CREATE FUNCTION eves.far() RETURNS bigint LANGUAGE sql PARALLEL SAFE AS 'SELECT count(*) FROM immuta.staff_pg'`)

@@ -17,7 +17,10 @@ import (
 	"portcullis.dev/portcullis/test/world"
 )
 
-const rows = 20000
+const (
+	rows       = 20000
+	countStaff = "SELECT count(*) FROM immuta.staff_pg"
+)
 
 // waitLimit is how long a test waits for what takes no time.
 const waitLimit = 5 * time.Second
@@ -49,7 +52,6 @@ func TestNode(t *testing.T) {
 		name string
 		run  func(t *testing.T, n *node)
 	}{
-		{"revoke", testRevoke},
 		{"locked rows", testLockedRows},
 		{"planning", testPlanning},
 		{"refusals", testRefusals},
@@ -121,6 +123,13 @@ func wantError(t *testing.T, err error, state, part string) {
 	}
 	if text := e.Message + "\n" + e.Detail + "\n" + e.Hint; e.Code != state || !strings.Contains(text, part) {
 		t.Errorf("got %s %q, want %s with %q", e.Code, text, state, part)
+	}
+}
+
+func mustExec(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
 	}
 }
 
