@@ -9,6 +9,7 @@
 #define CONFIG_MULTITHREAD	2
 #define CONFIG_MEMSTATUS	9
 #define LIMIT_ATTACHED		7
+#define FCNTL_HAS_MOVED		20
 
 static struct
 {
@@ -17,13 +18,15 @@ static struct
 	void		(*interrupt) (struct sqlite3 *);
 	int			(*limit) (struct sqlite3 *, int, int);
 	int			(*share) (int);
+	int			(*file_control) (struct sqlite3 *, const char *, int, void *);
 	int			(*exec) (struct sqlite3 *, const char *, int (*) (void *, int, char **, char **), void *, char **);
 	void		(*free) (void *);
 }			api;
 
-static struct sqlite3 *opened;
+/* Of this thread: connects of others may wait for their files meanwhile. */
+static __thread struct sqlite3 *opened;
 
-/* SQLite itself tells of every database opened in the process: an automatic extension. */
+/* SQLite itself tells of every database opened in the process, in the thread that opens it: an automatic extension. */
 static int
 on_open(struct sqlite3 *db, const char **message, const void *routines)
 {
@@ -41,10 +44,11 @@ pc_sqlite_init(void *driver)
 	*(void **) &api.interrupt = dlsym(driver, "sqlite3_interrupt");
 	*(void **) &api.limit = dlsym(driver, "sqlite3_limit");
 	*(void **) &api.share = dlsym(driver, "sqlite3_enable_shared_cache");
+	*(void **) &api.file_control = dlsym(driver, "sqlite3_file_control");
 	*(void **) &api.exec = dlsym(driver, "sqlite3_exec");
 	*(void **) &api.free = dlsym(driver, "sqlite3_free");
 	if (api.config == NULL || api.auto_extension == NULL || api.interrupt == NULL || api.limit == NULL ||
-		api.share == NULL || api.exec == NULL || api.free == NULL || !pc_sqlite_find_functions(driver))
+		api.share == NULL || api.file_control == NULL || api.exec == NULL || api.free == NULL || !pc_sqlite_find_functions(driver))
 		return 0;
 
 	/*
@@ -90,6 +94,14 @@ pc_sqlite_exec(struct sqlite3 *db, const char *sql, char *why, size_t room)
 	snprintf(why, room, "%s", message != NULL ? message : "SQLite gave no reason");
 	api.free(message);
 	return rc;
+}
+
+int
+pc_sqlite_moved(struct sqlite3 *db)
+{
+	int			moved = 0;
+
+	return api.file_control(db, "main", FCNTL_HAS_MOVED, &moved) == 0 && moved;
 }
 
 /* The caller keeps db open meanwhile. */

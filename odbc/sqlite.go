@@ -6,13 +6,15 @@ import "C"
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"unsafe"
 )
 
 // sqliteLibrary is SQLite as the driver loaded it.
 type sqliteLibrary struct {
-	mu sync.Mutex // one connect at a time, so that an open is known to be ours
+	mu         sync.Mutex
+	connecting int // connects under way
 }
 
 // findSQLite returns nil if the library lacks what is needed of it.
@@ -28,13 +30,27 @@ func findSQLite(driver unsafe.Pointer) *sqliteLibrary {
 // the driver streams one statement at a time, and only so do statements on
 // several connections see one state of the file.
 func (l *sqliteLibrary) connect(f func()) *C.struct_sqlite3 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	l.share(1)
+	defer l.share(-1)
 	C.pc_sqlite_opened()
-	C.pc_sqlite_share(1)
-	defer C.pc_sqlite_share(0)
 	f()
 	return C.pc_sqlite_opened()
+}
+
+// share counts connects, which may wait long for a file that somebody locked;
+// while there are any, databases are opened with a shared cache.
+func (l *sqliteLibrary) share(by int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.connecting += by
+	switch {
+	case by > 0 && l.connecting == 1:
+		C.pc_sqlite_share(1)
+	case l.connecting == 0:
+		C.pc_sqlite_share(0)
+	}
 }
 
 // prepare makes a database ready for our statements.
@@ -54,6 +70,22 @@ func (c *Conn) passesDriver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sqliteDB != nil && c.autoCommit
+}
+
+// Moved tells whether the file that the connection reads has lost its name, to
+// another file or to none: what is read from it is not what is stored there
+// now. Connections of one file share its cache, so a new one is no better
+// while an older one is open.
+func (c *Conn) Moved() bool {
+	if c.sqliteDB == nil {
+		return false
+	}
+	moved := false
+	err := c.do(context.Background(), nil, phaseOther, func() int64 {
+		moved = C.pc_sqlite_moved(c.sqliteDB) != 0
+		return 0
+	}, nil)
+	return err == nil && moved
 }
 
 // execInSQLite runs statements past the driver, which would leave reading what

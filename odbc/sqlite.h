@@ -13,8 +13,8 @@ struct sqlite3;
 int			pc_sqlite_init(void *driver);
 
 /*
- * Forgets the last database that was opened, and returns the one opened since,
- * NULL if none was.  One connect at a time.
+ * Forgets the last database that this thread opened, and returns the one
+ * opened since, NULL if none was.
  */
 struct sqlite3 *pc_sqlite_opened(void);
 
@@ -30,6 +30,9 @@ int			pc_sqlite_prepare(struct sqlite3 *db);
 
 /* Runs statements to their end, rows dropped; 0, or SQLite's error code and the reason. */
 int			pc_sqlite_exec(struct sqlite3 *db, const char *sql, char *why, size_t room);
+
+/* Has the file that db reads lost its name, to another file or none? */
+int			pc_sqlite_moved(struct sqlite3 *db);
 
 void		pc_sqlite_interrupt(struct sqlite3 *db);
 

@@ -190,9 +190,10 @@ func (f *fetch) execute() (again bool, err error) {
 	finished := false
 	defer func() { f.letGo(r, !finished && !(f.ctx.Err() != nil && r.how().outlives)) }() // also when what follows panics
 
+	sent := time.Now()
 	cursor, err := r.conn.Query(f.ctx, s.statement.SQL, f.params, s.columns, s.options())
 	if err != nil {
-		if began && lost(err) && f.ctx.Err() == nil {
+		if began && lost(err) && f.ctx.Err() == nil && p.wasStale(r, sent) {
 			p.fail(r)
 			return true, f.remoteError(err)
 		}

@@ -55,6 +55,7 @@ func (p *pool) acquire(ctx context.Context, source *Source, hold func(*remote) b
 	key := source.key()
 	var patience <-chan time.Time
 	patient := true
+	moved := 0
 	for {
 		r, wait, attempt, err := p.choose(key, source, patient)
 		switch {
@@ -74,6 +75,12 @@ func (p *pool) acquire(ctx context.Context, source *Source, hold func(*remote) b
 			if err != nil {
 				p.release(r, true)
 				return nil, false, err
+			}
+			if p.hasMoved(r) {
+				if moved++; moved > maxMoved {
+					p.discard(r)
+					return nil, false, notAsItIs(source, "Its file was replaced, and a scan of this session still reads the old one.")
+				}
 			}
 			p.discard(r)
 		case attempt != nil:
@@ -107,6 +114,9 @@ func (p *pool) choose(key connKey, source *Source, patient bool) (r *remote, wai
 	}
 	busy := false
 	for candidate := range p.remotes {
+		if candidate.moved && patient {
+			return nil, p.wake, nil, nil // what is opened now would share what it reads
+		}
 		if candidate.key != key || candidate.broken {
 			continue
 		}
@@ -129,10 +139,7 @@ func (p *pool) choose(key connKey, source *Source, patient bool) (r *remote, wai
 	}
 	if r != nil && p.heldBack(r) {
 		if !patient {
-			return nil, nil, nil, &Error{State: stateTooMany,
-				Message: fmt.Sprintf("cannot read server \"%s\" as it is now", source.ServerName),
-				Detail:  "A scan of this session that was given up still runs in its driver and holds an older state.",
-				Hint:    "Try again, or open a new session."}
+			return nil, nil, nil, notAsItIs(source, "A scan of this session that was given up still runs in its driver and holds an older state.")
 		}
 		return nil, p.wake, nil, nil
 	}
@@ -167,9 +174,57 @@ func (p *pool) heldBack(r *remote) bool {
 	return false
 }
 
+func notAsItIs(source *Source, why string) *Error {
+	return &Error{State: stateTooMany,
+		Message: fmt.Sprintf("cannot read server \"%s\" as it is now", source.ServerName),
+		Detail:  why,
+		Hint:    "Try again, or open a new session."}
+}
+
+// maxMoved is how many connections a fetch finds reading a file that was
+// replaced before it gives up: idle ones, and one that shares a cache.
+const maxMoved = 3
+
+// hasMoved tells whether a connection was refused because its file is another
+// one now. Idle ones that may share what it reads are closed too.
+func (p *pool) hasMoved(r *remote) bool {
+	p.mu.Lock()
+	moved := r.moved
+	p.mu.Unlock()
+	if moved {
+		p.closeWhere(func(other *remote) bool {
+			other.moved = other.how().common
+			return other.moved
+		})
+	}
+	return moved
+}
+
+// begins tells whether a remote transaction of r would be the local one's
+// first at its source: later ones see what that one sees. The caller is inside.
+func (p *pool) begins(r *remote) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for other := range p.remotes {
+		if other != r && other.key == r.key && other.inTx && other.tx == p.tx {
+			return false
+		}
+	}
+	return true
+}
+
 // trusted is how long after its last use a connection is taken to live. A
 // fetch that finds it dead all the same tries once more on a new one.
 const trusted = time.Second
+
+// wasStale tells whether a connection that is lost was so when the statement
+// was sent: one that had rested, found out at once. Any other was lost under a
+// statement that ran, which is not run again: it may be what ended the server.
+func (p *pool) wasStale(r *remote, sent time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return r.statements > 1 && time.Since(sent) < trusted
+}
 
 // prepare makes a chosen connection ready: ends an older transaction, checks
 // that the peer still answers, begins. False: it is stale.
@@ -189,6 +244,12 @@ func (p *pool) prepare(ctx context.Context, r *remote) (ready, began bool, err e
 		if ctx.Err() != nil {
 			return false, false, canceled()
 		}
+		return false, false, nil
+	}
+	if p.begins(r) && r.conn.Moved() {
+		p.mu.Lock()
+		r.moved = true
+		p.mu.Unlock()
 		return false, false, nil
 	}
 	if err := r.begin(ctx); err != nil {

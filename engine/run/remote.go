@@ -27,6 +27,7 @@ type remote struct {
 	tx         uint64 // of this local transaction
 	endTx      bool   // it must end before anything else is done
 	broken     bool   // serves nobody any more
+	moved      bool   // broken, and what it reads is no longer the source's file
 	abandoned  bool   // broken, and counted because a thread hangs in it
 	closed     bool
 	used       time.Time

@@ -1,12 +1,15 @@
 package testenv
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -67,4 +70,32 @@ func (s *SQLite) Query(ctx context.Context, script string) (string, error) {
 		return "", fmt.Errorf("sqlite3 %s: %v: %s", filepath.Base(s.Path), err, strings.TrimSpace(stderr.String()))
 	}
 	return string(out), nil
+}
+
+// Lock keeps everybody else out of the file until unlock is called or the test ends.
+func (s *SQLite) Lock(tb testing.TB) (unlock func()) {
+	tb.Helper()
+	program, err := systemProgram("sqlite3")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.CommandContext(tb.Context(), program, "-batch", s.Path)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	unlock = sync.OnceFunc(func() { _, _ = in.Close(), cmd.Wait() })
+	tb.Cleanup(unlock)
+	_, err = io.WriteString(in, ".timeout 10000\nBEGIN EXCLUSIVE; SELECT 'locked';\n")
+	if line, failed := bufio.NewReader(out).ReadString('\n'); err != nil || failed != nil || line != "locked\n" {
+		tb.Fatalf("%s is not locked: %v, %v, %q", filepath.Base(s.Path), err, failed, line)
+	}
+	return unlock
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -35,9 +37,9 @@ GRANT SELECT ON ALL TABLES IN SCHEMA hr TO reader`
 	mariadbTables = `
 CREATE TABLE hr.numbers (n int PRIMARY KEY, dept varchar(20), filler varchar(500));
 INSERT INTO hr.numbers SELECT seq, 'sales', concat('word ', seq) FROM seq_1_to_1000;
-CREATE VIEW hr.slow AS SELECT 1 AS n, 'sales' AS dept, CAST(sleep(60) AS char(20)) AS filler;
-CREATE VIEW hr.trickle AS SELECT CAST(seq AS int) AS n, 'sales' AS dept, CASE WHEN seq > 12000 THEN CAST(sleep(60) AS char(20)) ELSE repeat('x', 500) END AS filler FROM seq_1_to_1000000;
-CREATE TABLE hr.deaf (n int, dept varchar(20), filler varchar(20))`
+CREATE VIEW hr.slow AS SELECT 1 AS n, 'sales' AS dept, CAST(sleep(60) AS char(100)) AS filler;
+CREATE VIEW hr.trickle AS SELECT CAST(seq AS int) AS n, 'sales' AS dept, CASE WHEN seq > 12000 THEN CAST(sleep(60) AS char(100)) ELSE repeat('x', 500) END AS filler FROM seq_1_to_1000000;
+CREATE TABLE hr.deaf (n int, dept varchar(20), filler varchar(100))`
 	sqliteTables = `
 CREATE TABLE numbers (n integer PRIMARY KEY, dept text, filler text);
 WITH RECURSIVE s(g) AS (SELECT 1 UNION ALL SELECT g + 1 FROM s WHERE g < 1000) INSERT INTO numbers SELECT g, 'sales', 'word ' || g FROM s;
@@ -51,6 +53,7 @@ type site struct {
 	admin  *pgx.Conn
 	faults *testenv.DiskFaults           // of the audit spool
 	ways   map[string]*testenv.Forwarder // to the servers that are reached over a network, by kind of source
+	spare  *testenv.SQLite               // a file of its own, with the table bulk
 	deaf   map[string]*testenv.Forwarder // servers that accept and never answer
 }
 
@@ -64,8 +67,11 @@ func TestSite(t *testing.T) {
 		run  func(t *testing.T, s *site)
 	}{
 		{"interrupts", testInterrupts},
+		{"a locked file", testLockedFile},
 		{"no decision", testNoDecision},
 		{"no audit", testNoAudit},
+		{"dropped", testDropped},
+		{"a file that changes", testChangedFile},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
 	}
@@ -106,6 +112,8 @@ func (s *site) register(t *testing.T) {
 			tables.DataSources = append(tables.DataSources, d.Name)
 		}
 	}
+	s.registerSpare(t)
+	tables.DataSources = append(tables.DataSources, "bulk_spare")
 	people := &policy.Who{Any: []*policy.Who{{Group: "everything"}, {Group: "sales"}}}
 	s.post(t, "/v1/policies", service.Policy{Name: "may read", Kind: policy.KindSubscription, On: tables, Who: people})
 	s.post(t, "/v1/policies", service.Policy{Name: "filler is masked", Kind: policy.KindMask, On: tables,
@@ -117,6 +125,34 @@ func (s *site) register(t *testing.T) {
 	for _, f := range s.deaf {
 		f.Silence()
 	}
+}
+
+// registerSpare makes a second file, for tests that do harm to it.
+func (s *site) registerSpare(t *testing.T) {
+	t.Helper()
+	s.spare = s.file(t, "spare.db", bulk(20000))
+	s.post(t, "/v1/sources", service.Source{Name: "src_spare", Driver: "SQLite3", Database: s.spare.Path})
+	s.post(t, "/v1/data_sources", service.DataSource{Name: "bulk_spare", Source: "src_spare", RemoteTable: "bulk", Discoverable: true})
+}
+
+// file makes a database in the folder that the engine may read.
+func (s *site) file(t *testing.T, name, script string) *testenv.SQLite {
+	t.Helper()
+	f := &testenv.SQLite{Folder: s.SQLite.Folder, Path: filepath.Join(s.SQLite.Folder, name)}
+	err := os.WriteFile(f.Path, nil, 0o644)
+	if err == nil {
+		err = f.Exec(t.Context(), script)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// bulk makes a table of so many rows of 500 bytes.
+func bulk(rows int) string {
+	return fmt.Sprintf(`DROP TABLE IF EXISTS bulk; CREATE TABLE bulk (n integer PRIMARY KEY, dept text, filler text);
+		WITH RECURSIVE s(g) AS (SELECT 1 UNION ALL SELECT g + 1 FROM s WHERE g < %d) INSERT INTO bulk SELECT g, 'sales', printf('%%.500c', 'x') FROM s;`, rows)
 }
 
 func (s *site) source(kind string) *world.Source {
