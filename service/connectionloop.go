@@ -23,6 +23,8 @@ type Connections struct {
 	holder  string       // of leases: this process
 	overdue atomic.Int64 // nanoseconds: a revoke that is pending for longer is an alarm
 	now     func() time.Time
+
+	narrowFrom atomic.Int64 // tables: smaller instances have complete rounds only
 }
 
 const (
@@ -40,6 +42,7 @@ func newConnections(store *Store, watch *watcher, metrics *connectionMetrics, lo
 	}
 	c := &Connections{store: store, watch: watch, log: log, reach: all, metrics: metrics, holder: uuid.NewString(), now: time.Now}
 	c.overdue.Store(int64(revokeOverdue))
+	c.narrowFrom.Store(narrowFrom)
 	return c
 }
 

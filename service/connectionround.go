@@ -24,7 +24,11 @@ type roundMemory struct {
 	loaded    bool // status was read from the store
 	tables    *nativeTables
 	roles     []mapping.Role
-	digest    string             // of what the last round that succeeded completely wanted
+	inForce   *grants.Known      // what the last round that succeeded completely wanted; nil: the next one is complete
+	wantViews string             // digest of the views that it wanted
+	config    string             // of the row, when a complete round last succeeded
+	took      time.Duration      // how long that took
+	lookAgain time.Time          // when a complete round is due after narrowed ones; zero: none was
 	version   int64              // policy version last looked at
 	objects   int64              // version of objects last looked at
 	views     map[string]viewsOf // by database
@@ -88,7 +92,7 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 		return every, l.finish(ctx, l.takeBack(ctx))
 	}
 	crawlDue := row.syncWanted > row.syncDone || m.crawled.IsZero() || now.Sub(m.crawled) >= every
-	roundDue := crawlDue || m.status.unsettled() || row.version != m.version || row.objects != m.objects || !m.expires.IsZero() && !now.Before(m.expires)
+	roundDue := crawlDue || m.status.unsettled() || row.version != m.version || row.objects != m.objects || !m.expires.IsZero() && !now.Before(m.expires) || m.lookDue(now)
 	if roundDue {
 		err := l.finish(ctx, l.round(ctx, crawlDue))
 		if err == nil && m.viewsLeft {
@@ -101,6 +105,9 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 	wait := every - l.c.now().Sub(m.crawled)
 	if !m.expires.IsZero() {
 		wait = min(wait, m.expires.Sub(l.c.now()))
+	}
+	if !m.lookAgain.IsZero() {
+		wait = min(wait, m.lookAgain.Sub(l.c.now()))
 	}
 	return max(wait, 0), nil
 }
@@ -173,7 +180,6 @@ func asInstanceError(err error) *connection.Error {
 // round crawls if that is due and brings the instance in line.
 func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 	m := &l.memory
-	started := l.c.now()
 	target, err := l.c.store.target(ctx, m.row.connection)
 	if err != nil {
 		return err
@@ -188,20 +194,15 @@ func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 	if err != nil {
 		return err
 	}
-	digest := digestOf(d.want) + viewsDigest(d.views)
-	if crawlDue || digest != m.digest || m.status.unsettled() {
-		m.digest = ""
-		failed, err := l.applyViews(ctx, target, open, &d, crawlDue)
-		if err != nil {
+	w := d.known()
+	done, err := l.narrow(ctx, target, open, &d, w, crawlDue)
+	if err != nil {
+		return err
+	}
+	if !done {
+		if err := l.complete(ctx, target, open, d, accounts, w, crawlDue); err != nil {
 			return err
 		}
-		if err := l.enforce(ctx, target, open, d, accounts, failed); err != nil {
-			return err
-		}
-		if len(m.status.Pending) == 0 {
-			m.digest = digest
-		}
-		l.c.metrics.rounded(m.name, l.c.now().Sub(started))
 	}
 	now := l.c.now().UTC()
 	m.status.Version, m.status.LastSync, m.status.Withheld = version, &now, d.withheld
@@ -314,10 +315,11 @@ func (l *connectionLoop) crawl(ctx context.Context, target connection.Target, op
 	return nil
 }
 
-// enforce applies the difference and takes over the report; failed is pending beside it.
-func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, open grants.Connect, d desired, accounts ConnectionAccounts, failed []connection.Pending) error {
+// enforce applies the difference and takes over the report; failed is pending
+// beside it. It ends with grants.ErrGaveWay where giveWay is closed in time.
+func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, open grants.Connect, d desired, accounts ConnectionAccounts, failed []connection.Pending, giveWay <-chan struct{}) error {
 	m := &l.memory
-	engine, err := l.engine(target, open)
+	engine, err := l.engine(target, open, giveWay)
 	if err != nil {
 		return err
 	}
@@ -336,11 +338,11 @@ func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, 
 
 func firstOf[T any](list []T, n int) []T { return list[:min(len(list), n):min(len(list), n)] }
 
-func (l *connectionLoop) engine(target connection.Target, open grants.Connect) (*grants.Engine, error) {
+func (l *connectionLoop) engine(target connection.Target, open grants.Connect, giveWay <-chan struct{}) (*grants.Engine, error) {
 	return grants.New(grants.Options{
 		Target: target, Connect: open, Ledger: &ledger{store: l.c.store, connection: l.id, fence: l.fence},
 		Fence:   func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) },
-		Pending: l.memory.status.Pending, Lingering: l.memory.status.Lingering, Now: l.c.now, Hurry: l.hurry,
+		Pending: l.memory.status.Pending, Lingering: l.memory.status.Lingering, Now: l.c.now, Hurry: l.hurry, GiveWay: giveWay,
 	})
 }
 
@@ -383,7 +385,7 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 			return err
 		}
 	}
-	engine, err := l.engine(target, open)
+	engine, err := l.engine(target, open, nil)
 	if err != nil {
 		return err
 	}

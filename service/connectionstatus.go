@@ -32,6 +32,7 @@ type ConnectionStatus struct {
 	Version    int64              `json:"version"` // policy version that is in force there
 	LastCrawl  *time.Time         `json:"last_crawl,omitempty"`
 	LastSync   *time.Time         `json:"last_sync,omitempty"` // the last round that succeeded
+	Compared   *time.Time         `json:"compared,omitempty"`  // all of it with the policies: what the counts and findings below are of
 	LastTry    *time.Time         `json:"last_try,omitempty"`
 	Tries      int                `json:"tries,omitempty"` // that failed since
 	Error      *connection.Error  `json:"error,omitempty"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -40,9 +41,7 @@ func (t *nativeTable) dataSource(connection string) *policy.DataSource {
 	}
 }
 
-func uuidText(id [16]byte) string {
-	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
-}
+func uuidText(id [16]byte) string { return uuid.UUID(id).String() }
 
 // loadNativeTables reads the tables on which a connection is enforced; had are those read before.
 func loadNativeTables(ctx context.Context, q querier, connectionID string, had *nativeTables) (*nativeTables, error) {

@@ -380,13 +380,6 @@ func (w *wanting) result() desired {
 	return d
 }
 
-// digestOf tells whether two rounds want the same.
-func digestOf(want connection.Want) string {
-	h := sha256.New()
-	_ = json.NewEncoder(h).Encode(want) // a hash takes everything
-	return hex.EncodeToString(h.Sum(nil))
-}
-
 // tableSubscriptions are the individual subscriptions to tables of a connection.
 func tableSubscriptions(ctx context.Context, q querier, connectionID string) (map[[16]byte][]policy.Subscription, error) {
 	rows, err := q.Query(ctx, `SELECT o.id, p.iamid, p.userid, s.access, s.expires FROM portcullis.connection_subscriptions s

@@ -65,6 +65,9 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 	if st.NotEnforceable > 0 {
 		lack += fmt.Sprintf(", %d of them not enforceable", st.NotEnforceable)
 	}
+	if st.Compared != nil && st.LastSync != nil && st.LastSync.Sub(*st.Compared) > time.Second {
+		line("compared", "%s; what was wanted since is in force, and counted with the next complete comparison", when(st.Compared))
+	}
 	line("access", "%d equal, %d exceed by what others gave, %s", st.Equal, st.Exceeds, lack)
 	if st.Given > 0 {
 		line("", "%d relations that the policies give show what they hide or do not give elsewhere: see findings", st.Given)

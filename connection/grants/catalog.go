@@ -35,7 +35,7 @@ const (
 			coalesce(to_regrole(quote_ident($2))::oid, 0::oid)
 		FROM pg_roles r WHERE r.rolname = current_user`
 	sqlRoles = `SELECT oid, rolname::text, rolsuper, rolcreaterole, rolcanlogin, rolreplication, rolbypassrls, rolinherit, rolcreatedb,
-		CASE WHEN oid = ANY ($2) OR rolname = ANY ($3) OR starts_with(rolname, $1) THEN coalesce(shobj_description(oid, 'pg_authid'), '') ELSE '' END FROM pg_roles`
+		CASE WHEN rolname = ANY ($1) THEN coalesce(shobj_description(oid, 'pg_authid'), '') ELSE '' END FROM pg_roles`
 	sqlMembers = `SELECT m.roleid, m.member, m.grantor, m.admin_option, r.rolinherit, true
 		FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member`
 	sqlMembers16 = `SELECT roleid, member, grantor, admin_option, inherit_option, set_option FROM pg_auth_members`
@@ -78,16 +78,16 @@ func (c *aclColumns) entries(privilege string) ([]entry, error) {
 	return foldACL(c.grantees, c.grantors, c.privileges, c.grantable)
 }
 
-// readInstance reads what is the same in every database.
-func readInstance(ctx context.Context, conn *pgx.Conn, t connection.Target, made map[string]MadeRole) (*catalog, error) {
+// readInstance reads what is the same in every database, and in which of them
+// the roles of these sets or, where within is nil, all of ours have privileges.
+func readInstance(ctx context.Context, conn *pgx.Conn, t connection.Target, made map[string]MadeRole, within map[string]bool) (*catalog, error) {
 	c := &catalog{listed: map[string]databaseRow{}}
 	var version int
 	if err := conn.QueryRow(ctx, sqlSelf, t.OwnerRole(), t.ViewsOwner()).Scan(&version, &c.account, &c.ownerRole, &c.viewsRole); err != nil {
 		return nil, remote("reading the version", err)
 	}
-	ours, unseen := make([]uint32, 0, len(made)), []string{}
+	unseen := []string{}
 	for _, m := range made {
-		ours = append(ours, m.OID)
 		if m.OID == 0 { // known by the mark in its comment, a person's too
 			unseen = append(unseen, m.Name)
 		}
@@ -99,15 +99,9 @@ func readInstance(ctx context.Context, conn *pgx.Conn, t connection.Target, made
 		err := rows.Scan(&r.oid, &r.name, &r.super, &r.createRole, &r.login, &r.replication, &r.bypassRLS, &r.inherit, &r.createDB, &r.comment)
 		roles = append(roles, r)
 		return err
-	}, sqlRoles, t.Prefix, ours, unseen)
+	}, sqlRoles, unseen)
 	if err != nil {
 		return nil, remote("reading the roles", err)
-	}
-	// A role that was just made is in the ledger without OID.
-	for _, r := range roles {
-		if m, ok := made[r.name]; ok && m.OID == 0 {
-			ours = append(ours, r.oid)
-		}
 	}
 
 	var memberships []membership
@@ -147,11 +141,45 @@ func readInstance(ctx context.Context, conn *pgx.Conn, t connection.Target, made
 		err := rows.Scan(&name)
 		c.elsewhere = append(c.elsewhere, name)
 		return err
-	}, sqlDependents, ours)
+	}, sqlDependents, c.holding(made, within))
 	if err != nil {
 		return nil, remote("reading what roles of ours hold", err)
 	}
 	return c, nil
+}
+
+// holding are the roles of which it matters in which databases they have
+// privileges: those of the ledger, or those of these sets with their ways.
+func (c *catalog) holding(made map[string]MadeRole, within map[string]bool) []uint32 {
+	out := make([]uint32, 0, len(made))
+	add := func(m MadeRole) {
+		if m.OID != 0 {
+			out = append(out, m.OID)
+		}
+		// One that was just made is in the ledger without OID.
+		if r := c.names[m.Name]; r != nil && r.oid != m.OID {
+			out = append(out, r.oid)
+		}
+	}
+	if within == nil {
+		for _, m := range made {
+			add(m)
+		}
+		return out
+	}
+	for name := range within {
+		r := c.names[name]
+		if r == nil {
+			continue
+		}
+		for _, held := range c.closure(r.oid, func(membership) bool { return true }) {
+			if m, ok := made[c.name(held)]; ok {
+				add(m)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // each runs a query and hands its rows over one by one.

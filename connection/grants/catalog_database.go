@@ -97,8 +97,9 @@ const (
 )
 
 // read fills in what the catalogs say of the tables that the policies know, and
-// of others that roles of ours can reach.
-func (d *database) read(ctx context.Context, conn *pgx.Conn, c *catalog, ours []uint32, mode connection.Mode) error {
+// of others that roles of ours can reach; and, where all is looked at, of the
+// ways by which others reach them.
+func (d *database) read(ctx context.Context, conn *pgx.Conn, c *catalog, ours []uint32, mode connection.Mode, all bool) error {
 	if r := c.names[ownerOfDB]; r != nil {
 		d.ownerRole = r.oid
 	}
@@ -111,6 +112,22 @@ func (d *database) read(ctx context.Context, conn *pgx.Conn, c *catalog, ours []
 	if err := d.readClasses(ctx, conn); err != nil {
 		return remote("reading the privileges of "+d.name, err)
 	}
+	if all {
+		if err := d.readOthers(ctx, conn, c); err != nil {
+			return err
+		}
+	}
+	if err := d.readStrays(ctx, conn, ours); err != nil {
+		return remote("reading other privileges of "+d.name, err)
+	}
+	if mode == connection.ModeBroker {
+		return d.readBroker(ctx, conn, c)
+	}
+	return nil
+}
+
+// readOthers reads by what, beside privileges, people reach tables.
+func (d *database) readOthers(ctx context.Context, conn *pgx.Conn, c *catalog) error {
 	if err := d.readByPaths(ctx, conn, c); err != nil {
 		return remote("reading views and functions of "+d.name, err)
 	}
@@ -119,12 +136,6 @@ func (d *database) read(ctx context.Context, conn *pgx.Conn, c *catalog, ours []
 	}
 	if err := d.readFuture(ctx, conn); err != nil {
 		return remote("reading default privileges of "+d.name, err)
-	}
-	if err := d.readStrays(ctx, conn, ours); err != nil {
-		return remote("reading other privileges of "+d.name, err)
-	}
-	if mode == connection.ModeBroker {
-		return d.readBroker(ctx, conn, c)
 	}
 	return nil
 }

@@ -28,7 +28,10 @@ type Options struct {
 	// wait: something else is wanted of the instance.
 	LockTimeout time.Duration
 	Hurry       <-chan struct{}
-	Now         func() time.Time
+	// GiveWay, where there is one, ends Round with ErrGaveWay when it is closed
+	// before anything is changed.
+	GiveWay <-chan struct{}
+	Now     func() time.Time
 	// Pending of the last report: what stays pending keeps its Since.
 	Pending []connection.Pending
 	// Lingering of the last report: these sessions are looked for again.
@@ -69,7 +72,7 @@ func New(o Options) (*Engine, error) {
 func (e *Engine) Round(ctx context.Context, want connection.Want) (connection.Report, error) {
 	s := &sessions{connect: e.o.Connect}
 	defer s.close()
-	before, err := e.look(ctx, s, want)
+	before, err := e.lookUnlessAsked(ctx, s, want)
 	if err != nil {
 		return connection.Report{}, err
 	}
@@ -80,11 +83,31 @@ func (e *Engine) Round(ctx context.Context, want connection.Want) (connection.Re
 	if err != nil {
 		return connection.Report{}, err
 	}
-	after, err := e.look(ctx, s, want)
+	after, err := e.look(ctx, s, want, nil)
 	if err != nil {
 		return connection.Report{}, err
 	}
 	return e.report(ctx, s, after, x)
+}
+
+// ErrGaveWay says that a round looked at the instance, and ended before it changed anything.
+var ErrGaveWay = errors.New("grants: the round gave way to something else that is wanted")
+
+func (e *Engine) lookUnlessAsked(ctx context.Context, s *sessions, want connection.Want) (*view, error) {
+	looking, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		select {
+		case <-e.o.GiveWay:
+			stop(ErrGaveWay)
+		case <-looking.Done():
+		}
+	}()
+	v, err := e.look(looking, s, want, nil)
+	if errors.Is(context.Cause(looking), ErrGaveWay) {
+		return nil, ErrGaveWay
+	}
+	return v, err
 }
 
 // DryRun returns, as a script, what Round would run now. Round also checks
@@ -92,7 +115,7 @@ func (e *Engine) Round(ctx context.Context, want connection.Want) (connection.Re
 func (e *Engine) DryRun(ctx context.Context, want connection.Want) (string, error) {
 	s := &sessions{connect: e.o.Connect}
 	defer s.close()
-	now, err := e.look(ctx, s, want)
+	now, err := e.look(ctx, s, want, nil)
 	if err != nil {
 		return "", err
 	}
@@ -109,7 +132,7 @@ func (e *Engine) TakeBack(ctx context.Context) (connection.Report, error) {
 	}
 	s := &sessions{connect: e.o.Connect}
 	defer s.close()
-	now, err := e.look(ctx, s, connection.Want{})
+	now, err := e.look(ctx, s, connection.Want{}, nil)
 	if err != nil {
 		return report, err
 	}

@@ -8,7 +8,7 @@ type role struct {
 	name                                             string
 	super, createRole, login, replication, bypassRLS bool
 	inherit, createDB                                bool
-	comment                                          string // of names that begin with the prefix
+	comment                                          string // of roles that the ledger did not see yet
 }
 
 // membership is a row of pg_auth_members. Up to PostgreSQL 15 every membership

@@ -24,7 +24,7 @@ type Pair struct {
 func (e *Engine) Inspect(ctx context.Context, want connection.Want, role string, pair func(Pair)) error {
 	s := &sessions{connect: e.o.Connect}
 	defer s.close()
-	v, err := e.look(ctx, s, want)
+	v, err := e.look(ctx, s, want, nil)
 	if err != nil {
 		return err
 	}

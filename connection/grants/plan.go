@@ -76,8 +76,9 @@ type planner struct {
 	admins map[string]uint32 // memo of maker
 }
 
-// compare works out the difference; nothing but its arguments decides.
-func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]MadeRole) *plan {
+// compare works out the difference, of the roles of these sets or, where within
+// is nil, of all; nothing but its arguments decides.
+func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]MadeRole, within map[string]bool) *plan {
 	p := &planner{
 		plan: &plan{version: cat.version, mode: t.Mode, tables: map[string][]change{}, lacking: map[string][]string{},
 			settled: map[string]string{}, touched: map[string]int{}},
@@ -89,6 +90,10 @@ func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]Mad
 	}
 	p.asRole = p.rolesAs()
 	p.desireRoles()
+	if within != nil {
+		p.narrow(within)
+	}
+	p.sortMembers()
 	p.compareRoles()
 	p.findMine()
 	p.compareMembers()
@@ -126,6 +131,9 @@ func (p *planner) desireRoles() {
 			p.roles[w].members = append(p.roles[w].members, s.role)
 		}
 	}
+}
+
+func (p *planner) sortMembers() {
 	for _, r := range p.roles {
 		slices.Sort(r.members)
 		r.members = slices.Compact(r.members)
@@ -315,6 +323,9 @@ func (p *planner) digest() {
 			continue
 		}
 		for at, d := range p.want.databases {
+			if len(s.tables[at]) == 0 {
+				continue // not every round looks at every database
+			}
 			h := sha256.New()
 			for _, i := range s.tables[at] {
 				if d.tables[i].class >= 0 {

@@ -113,11 +113,14 @@ func (b bits) String() string {
 	return strings.Join(out, ", ")
 }
 
+// covered is what each privilege on a table covers.
+var covered = append([][2]bits{{canSelect, someSelect}, {canInsert, someInsert}, {canUpdate, someUpdate}, {canSelect, byFunction}, {canSelect, byKey}}, throughs...)
+
 // within are the bits that having b makes unremarkable: a privilege on the table
 // covers the same on its columns.
 func (b bits) within() bits {
 	out := b
-	for _, pair := range append([][2]bits{{canSelect, someSelect}, {canInsert, someInsert}, {canUpdate, someUpdate}, {canSelect, byFunction}, {canSelect, byKey}}, throughs...) {
+	for _, pair := range covered {
 		if b&pair[0] != 0 {
 			out |= pair[1]
 		}

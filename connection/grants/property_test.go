@@ -122,15 +122,33 @@ func (r *random) want() connection.Want {
 
 func (r *random) act() {
 	var want connection.Want
-	for range rapid.IntRange(1, 3).Draw(r.rt, "rounds") {
+	var known *grants.Known // what the last round left in force
+	byHand := 0             // since then
+	for range rapid.IntRange(1, 4).Draw(r.rt, "rounds") {
+		before := want
 		want = r.want()
-		if rapid.IntRange(0, 2).Draw(r.rt, "crash") == 0 {
+		switch rapid.IntRange(0, 5).Draw(r.rt, "kind of round") {
+		case 0, 1:
 			r.crashing(want, rapid.IntRange(20, 80).Draw(r.rt, "after"))
-		} else if _, err := r.tryRound(want); err != nil {
-			r.rt.Fatalf("%v\n%s", err, strings.Join(r.done, "\n"))
+			known = nil
+		case 2, 3, 4:
+			if diff := known.Difference(want, grants.Know(want)); diff != nil && r.narrowed(before, want, diff, byHand == 0) {
+				known = grants.Know(want)
+				break
+			}
+			fallthrough
+		default:
+			report, err := r.tryRound(want)
+			if err != nil {
+				r.rt.Fatalf("%v\n%s", err, strings.Join(r.done, "\n"))
+			}
+			if known, byHand = nil, 0; len(report.Pending) == 0 {
+				known = grants.Know(want)
+			}
 		}
 		for range rapid.IntRange(0, 8).Draw(r.rt, "by hand") {
 			r.byHand()
+			byHand++
 		}
 	}
 	r.engine = nil

@@ -23,12 +23,14 @@ type view struct {
 	ledger map[string]MadeRole
 	plan   *plan
 	broken []*connection.Error // databases that could not be read, or a transaction that does not end
+	within map[string]bool     // roles of the sets that were looked at; nil: all
 }
 
-// look reads the instance. A database that cannot be read is left out, and does
-// not hold up the others.
-func (e *Engine) look(ctx context.Context, s *sessions, want connection.Want) (*view, error) {
-	v := &view{ledger: map[string]MadeRole{}}
+// look reads the instance, for the roles of these sets or, where within is nil,
+// all of it. A database that cannot be read is left out, and does not hold up
+// the others.
+func (e *Engine) look(ctx context.Context, s *sessions, want connection.Want, within map[string]bool) (*view, error) {
+	v := &view{ledger: map[string]MadeRole{}, within: within}
 	made, err := e.o.Ledger.Roles(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("grants: the ledger: %w", err)
@@ -49,7 +51,7 @@ func (e *Engine) look(ctx context.Context, s *sessions, want connection.Want) (*
 		v.broken = append(v.broken, unfinished)
 	}
 	err = reading(ctx, conn, func() (err error) {
-		v.cat, err = readInstance(ctx, conn, e.o.Target, v.ledger)
+		v.cat, err = readInstance(ctx, conn, e.o.Target, v.ledger, within)
 		return err
 	})
 	if err != nil {
@@ -74,7 +76,7 @@ func (e *Engine) look(ctx context.Context, s *sessions, want connection.Want) (*
 			d.unread(told.Message)
 		}
 	}
-	v.plan = compare(e.o.Target, v.cat, v.want, v.ledger)
+	v.plan = compare(e.o.Target, v.cat, v.want, v.ledger, within)
 	v.plan.spare(v)
 	return v, nil
 }
@@ -91,11 +93,11 @@ func (e *Engine) lookInto(ctx context.Context, s *sessions, v *view, d *database
 	}
 	ours := make([]uint32, 0, len(v.ledger))
 	for name, m := range v.ledger {
-		if r := v.cat.names[name]; r != nil && m.Kind != RoleLogin {
+		if r := v.cat.names[name]; r != nil && m.Kind != RoleLogin && (v.within == nil || v.within[name]) {
 			ours = append(ours, r.oid)
 		}
 	}
-	err = reading(ctx, conn, func() error { return d.read(ctx, conn, v.cat, ours, e.o.Target.Mode) })
+	err = reading(ctx, conn, func() error { return d.read(ctx, conn, v.cat, ours, e.o.Target.Mode, v.within == nil) })
 	if d.broker != nil {
 		s.drop(d.name) // what others wrote has run in it
 	}

@@ -56,7 +56,7 @@ func BenchmarkCompare(b *testing.B) {
 			d.tables[i].class = int32(i % schemas)
 		}
 		cat := &catalog{graph: newGraph(150000, roles, nil), account: 1}
-		p := compare(target, cat, w, map[string]MadeRole{})
+		p := compare(target, cat, w, map[string]MadeRole{}, nil)
 		if len(p.changes()) == 0 {
 			b.Fatal("nothing to do")
 		}

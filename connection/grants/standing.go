@@ -38,8 +38,8 @@ type evaluator struct {
 	cat      *catalog
 	want     *wanted
 	relevant map[uint32]bool
-	index    []map[uint32][]item   // by database
-	usage    []map[uint32][]uint32 // schemas that a role has USAGE of, by database
+	index    []map[uint32][]item          // by database
+	usage    []map[uint32]map[uint32]bool // schemas that a role has USAGE of, by database
 	pair     func(database int, role string, table int32, actual, should bits)
 	out      standing
 
@@ -49,16 +49,18 @@ type evaluator struct {
 	governed map[uint32]bool            // memo of isGoverned
 	told     map[told]bool
 
-	should, actual []bits // of judge, used again
+	// Of judge, used again: zero in between, and empty.
+	should, actual  []bits
+	tables, classes []int32
 }
 
-func cleared(buffer *[]bits, n int) []bits {
+// zeroed is a buffer that whoever used it before left zero.
+func zeroed(buffer *[]bits, n int) []bits {
 	if cap(*buffer) < n {
 		*buffer = make([]bits, n)
 	}
-	out := (*buffer)[:n]
-	clear(out)
-	return out
+	*buffer = (*buffer)[:n]
+	return *buffer
 }
 
 // maker reports whether a role acts for us, and holds nothing of a set.
@@ -89,7 +91,7 @@ func evaluate(v *view, t connection.Target, limit int, pair func(database int, r
 
 func (e *evaluator) indexDatabase(at int) {
 	d := e.want.databases[at]
-	index, usage := map[uint32][]item{}, map[uint32][]uint32{}
+	index, usage := map[uint32][]item{}, map[uint32]map[uint32]bool{}
 	for i := range d.classes {
 		k := &d.classes[i]
 		for j := range k.acl {
@@ -100,9 +102,11 @@ func (e *evaluator) indexDatabase(at int) {
 		e.addOwner(index, int32(i), d.owner, asDatabaseOwner)
 	}
 	for _, s := range d.schemas {
-		usage[s.owner] = append(usage[s.owner], s.oid) // can grant it to itself
-		for _, a := range s.acl {
-			usage[a.grantee] = append(usage[a.grantee], s.oid)
+		for _, a := range append([]entry{{grantee: s.owner}}, s.acl...) { // the owner can grant it to itself
+			if usage[a.grantee] == nil {
+				usage[a.grantee] = map[uint32]bool{}
+			}
+			usage[a.grantee][s.oid] = true
 		}
 	}
 	for _, a := range d.acl {
@@ -194,69 +198,109 @@ func (e *evaluator) key(c *crowd, oid uint32) string {
 	return string(b)
 }
 
-// judge compares what a crowd reaches in a database with what it should.
+// judge compares what a crowd reaches in a database with what it should. Most
+// crowds should reach few tables, and reach few: only those are looked at.
 func (e *evaluator) judge(at int, c *crowd) {
 	d := e.want.databases[at]
-	should := cleared(&e.should, len(d.tables))
+	should, actual := zeroed(&e.should, len(d.tables)), zeroed(&e.actual, len(d.classes))
+	tables, classes := e.tables[:0], e.classes[:0] // that this crowd should reach, and may reach
 	for _, s := range c.sets {
 		for _, t := range e.want.sets[s].tables[at] {
+			if should[t] == 0 {
+				tables = append(tables, t)
+			}
 			should[t] |= e.want.sets[s].bits
 		}
 	}
-	here := e.connects(d, c)
-	actual := cleared(&e.actual, len(d.classes))
 	var everywhere bits
-	usable := map[uint32]bool{}
-	if here {
+	if e.connects(d, c) {
 		everywhere = c.reach.bits
 		for _, r := range append([]uint32{0}, c.reach.roles...) {
 			for _, i := range e.index[at][r] {
+				if actual[i.class] == 0 && i.entry.bits != 0 {
+					classes = append(classes, i.class)
+				}
 				actual[i.class] |= i.entry.bits
 			}
-			for _, s := range e.usage[at][r] {
-				usable[s] = true
-			}
 		}
 	}
-	for k := range d.classes {
-		if here {
-			actual[k] = reached(actual[k], everywhere, &d.classes[k], usable)
-		}
+	if everywhere != 0 {
+		classes = upTo(len(d.classes))
 	}
-	for t := range d.tables {
-		var has bits
-		k := d.tables[t].class
-		if k >= 0 {
-			has = actual[k]
-		}
-		if has == 0 && should[t] == 0 && e.pair == nil {
-			e.out.equal += len(c.people)
+	for _, i := range classes {
+		k := &d.classes[i]
+		if actual[i] = reached(actual[i], everywhere, k, e.usable(at, c, k.schema.oid)); actual[i] == 0 {
 			continue
 		}
-		if way := has & throughRelation &^ should[t].within(); way != 0 {
-			others := e.byOthers(at, c, k, should)
-			if given := way &^ others; given != 0 {
-				has &^= given
-				e.tellGiven(at, int32(t), c, given)
+		for _, t := range k.tables {
+			if should[t] == 0 {
+				tables = append(tables, t)
 			}
 		}
-		if e.pair != nil {
-			for _, name := range c.names {
-				e.pair(at, name, int32(t), has, should[t])
-			}
+	}
+	if e.pair != nil {
+		tables = upTo(len(d.tables))
+	}
+	e.out.equal += len(c.people) * (len(d.tables) - len(tables))
+	for _, t := range tables {
+		e.judgeTable(at, c, t, should, actual)
+	}
+	for _, t := range tables {
+		should[t] = 0
+	}
+	for _, i := range classes {
+		actual[i] = 0
+	}
+	e.tables, e.classes = tables, classes
+}
+
+func upTo(n int) []int32 {
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = int32(i)
+	}
+	return out
+}
+
+// usable reports whether a crowd has USAGE of a schema under any role.
+func (e *evaluator) usable(at int, c *crowd, schema uint32) bool {
+	return e.usage[at][0][schema] || slices.ContainsFunc(c.reach.roles, func(r uint32) bool { return e.usage[at][r][schema] })
+}
+
+func (e *evaluator) judgeTable(at int, c *crowd, t int32, should, actual []bits) {
+	d := e.want.databases[at]
+	var has bits
+	k := d.tables[t].class
+	if k >= 0 {
+		has = actual[k]
+	}
+	if has == should[t] && e.pair == nil {
+		e.out.equal += len(c.people)
+		return
+	}
+	if way := has & throughRelation &^ should[t].within(); way != 0 {
+		others := e.byOthers(at, c, k, should)
+		if given := way &^ others; given != 0 {
+			has &^= given
+			e.tellGiven(at, t, c, given)
 		}
-		switch beyond := has &^ should[t].within(); {
-		case beyond != 0:
-			e.out.exceeds += len(c.people)
-			e.blame(at, int32(t), c, beyond)
-		case should[t]&^has != 0:
-			e.out.lacks += len(c.people)
-			if d.tables[t].lacking || d.tables[t].told {
-				e.out.unenforceable += len(c.people)
-			}
-		default:
-			e.out.equal += len(c.people)
+	}
+	if e.pair != nil {
+		for _, name := range c.names {
+			e.pair(at, name, t, has, should[t])
 		}
+	}
+	switch beyond := has &^ should[t].within(); {
+	case beyond != 0:
+		e.out.exceeds += len(c.people)
+		e.blame(at, t, c, beyond)
+	case should[t]&^has != 0:
+		e.out.lacks += len(c.people)
+		if d.tables[t].lacking || d.tables[t].told {
+			e.out.unenforceable += len(c.people)
+		}
+	default:
+		e.out.equal += len(c.people)
 	}
 }
 
@@ -283,10 +327,10 @@ func (e *evaluator) connects(d *database, c *crowd) bool {
 // reached is what someone can do with the tables of a class. Without USAGE of
 // the schema privileges cannot be used; with it under any role they can: a
 // statement prepared under one role runs under another.
-func reached(granted, everywhere bits, k *class, usable map[uint32]bool) bits {
+func reached(granted, everywhere bits, k *class, usable bool) bits {
 	if everywhere&(canSelect|canInsert) != 0 {
 		// pg_read_all_data and pg_write_all_data have USAGE of all schemas.
-	} else if !usable[k.schema.oid] {
+	} else if !usable {
 		granted &= asSchemaOwner | asDatabaseOwner | throughRelation | throughFunction | throughHanging
 	}
 	if !k.rowSecurity || (granted|everywhere)&(tableBits|columnBits|asOwner) == 0 {

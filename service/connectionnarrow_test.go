@@ -1,0 +1,138 @@
+package service
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"portcullis.dev/portcullis/connection/grants"
+)
+
+// narrowing makes rounds of a small instance as those of a large one are.
+func (w *world) narrowing(tables int) {
+	w.t.Helper()
+	w.server.native.narrowFrom.Store(0)
+	var b strings.Builder
+	for i := range tables {
+		fmt.Fprintf(&b, "CREATE TABLE sales.t%d (id int);", i)
+	}
+	runAt(w.t, w.pg, b.String())
+	w.sync()
+}
+
+func (w *world) subscribe(table, person string, yes bool) {
+	w.t.Helper()
+	method, name := "DELETE", "shop.shop.sales."+table
+	var body any
+	if yes {
+		method, body = "PUT", Subscription{DataSource: name, UserID: person}
+	}
+	w.must(method, "/v1/subscriptions/"+name+"/"+person, body, nil)
+}
+
+// setRole is the role that holds the individual subscriptions to a table.
+func (w *world) setRole(table string) (role string) {
+	w.t.Helper()
+	if err := w.store.pool.QueryRow(w.t.Context(), `SELECT l.name FROM portcullis.connection_ledger l JOIN portcullis.connection_objects o
+		ON l.body ->> 'for' = 'table:' || o.id || ':read' WHERE o.full_name = 'shop.shop.sales.' || $1 AND o.dropped IS NULL`, table).Scan(&role); err != nil {
+		w.t.Fatal(err)
+	}
+	return role
+}
+
+func TestNarrowedRoundsAreFollowedByCompleteOnes(t *testing.T) {
+	w := register(t, "ana", "ben")
+	w.narrowing(3)
+	w.subscribe("t0", "ana", true)
+	w.subscribe("t1", "ana", true)
+	w.soonCan("ana", "SELECT * FROM sales.t1", true)
+	w.sync()
+	before := w.inStep()
+
+	// By hand: to what the next round looks at, and to something else.
+	runAt(t, w.pg, fmt.Sprintf("GRANT INSERT ON sales.t0 TO %[1]s; GRANT SELECT ON sales.t2 TO %[1]s; REVOKE SELECT ON sales.t1 FROM %[2]s", w.setRole("t0"), w.setRole("t1")))
+	w.subscribe("t0", "ben", true)
+	w.soonCan("ben", "SELECT * FROM sales.t0", true)
+	now := w.inStep()
+	if now.Compared == nil || !now.Compared.Equal(*before.Compared) {
+		t.Errorf("the round was not narrowed: compared %v, before %v", now.Compared, before.Compared)
+	}
+	if w.can("ana", "INSERT INTO sales.t0 VALUES (1)") || w.can("ana", "SELECT * FROM sales.t2") {
+		t.Error("what the set that was looked at held beyond is left")
+	}
+	// The rest is found by the complete round that follows.
+	w.soonCan("ana", "SELECT * FROM sales.t1", true)
+	w.soon("compared", func() bool { return w.inStep().Compared.After(*before.Compared) })
+
+	w.subscribe("t0", "ana", false)
+	w.soonCan("ana", "SELECT * FROM sales.t0", false)
+	if !w.can("ben", "SELECT * FROM sales.t0") || !w.can("ana", "SELECT * FROM sales.t1") {
+		t.Error("who was not meant lost something")
+	}
+}
+
+// TestTwoServicesNarrow has two services work in turns while subscriptions come and go.
+func TestTwoServicesNarrow(t *testing.T) {
+	w := register(t, "ana", "ben")
+	w.narrowing(3)
+	second := &world{fixture: startOn(t, w.dsn, w.key, nil), pg: w.pg}
+	second.server.native.narrowFrom.Store(0)
+	services := []*world{w, second}
+	is := map[string]bool{}
+	for i := range 24 {
+		person, table := []string{"ana", "ben"}[rand.IntN(2)], fmt.Sprintf("t%d", rand.IntN(3))
+		key := person + " " + table
+		services[rand.IntN(2)].subscribe(table, person, !is[key])
+		is[key] = !is[key]
+		if i%6 == 5 { // the other one takes over, in the middle of it
+			if _, err := w.store.pool.Exec(t.Context(), "UPDATE portcullis.connection_leases SET expires = clock_timestamp()"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%8 == 7 {
+			if role := "portcullis_%"; rand.IntN(2) == 0 {
+				runAt(t, w.pg, fmt.Sprintf(`DO $$ DECLARE r name; BEGIN FOR r IN SELECT rolname FROM pg_roles WHERE rolname LIKE '%sr\_%%' LOOP EXECUTE format('GRANT INSERT ON sales.t0 TO %%I', r); END LOOP; END $$`, role))
+			}
+			w.agrees(is)
+		}
+	}
+	w.sync()
+	w.agrees(is)
+}
+
+// agrees waits until people can what they are subscribed to, and nothing else.
+func (w *world) agrees(is map[string]bool) {
+	w.t.Helper()
+	w.inStep()
+	for _, person := range []string{"ana", "ben"} {
+		for i := range 3 {
+			table := fmt.Sprintf("t%d", i)
+			if w.can(person, "SELECT * FROM sales."+table) != is[person+" "+table] {
+				w.t.Fatalf("%s on %s: subscribed %t", person, table, is[person+" "+table])
+			}
+		}
+		w.soonCan(person, "INSERT INTO sales.t0 VALUES (1)", false)
+	}
+}
+
+func TestWhatNarrowedRoundsNeverDo(t *testing.T) {
+	l := &connectionLoop{c: &Connections{}, memory: roundMemory{tables: &nativeTables{}}}
+	d := &desired{}
+	if l.difference(d, d.known()) != nil {
+		t.Error("nothing is known to be in force, and the round is narrowed")
+	}
+	l.memory.inForce, l.memory.wantViews = grants.Know(d.want), d.known().views
+	if l.difference(d, d.known()) == nil {
+		t.Error("nothing stands against a narrowed round")
+	}
+	l.c.narrowFrom.Store(1)
+	if l.difference(d, d.known()) != nil {
+		t.Error("an instance without tables has narrowed rounds")
+	}
+	l.c.narrowFrom.Store(0)
+	l.memory.row.config = "elsewhere"
+	if l.difference(d, d.known()) != nil {
+		t.Error("an instance that is reached otherwise has narrowed rounds")
+	}
+}
