@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"portcullis.dev/portcullis/policy"
 )
@@ -44,8 +45,31 @@ type wanted[T any] struct {
 
 func (w *wanted[T]) permission() policy.Permission { return w.kind.permission }
 
+// readAll is from how many entries on all of a kind are read at once, in place of each by itself.
+const readAll = 10
+
+// finding returns what finds an entry by its key; nil: there is none.
+func (w *wanted[T]) finding(ctx context.Context, c *change) (func(key []string) (*T, error), error) {
+	if len(w.list) < readAll {
+		return func(key []string) (*T, error) { return w.kind.find(ctx, c, key) }, nil
+	}
+	all, err := w.kind.list(ctx, c, nil)
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[string]*T, len(all))
+	for i := range all {
+		at[strings.Join(w.kind.key(&all[i]), "\x00")] = &all[i]
+	}
+	return func(key []string) (*T, error) { return at[strings.Join(key, "\x00")], nil }, nil
+}
+
 // upsert creates and updates, telling duplicates.
 func (w *wanted[T]) upsert(ctx context.Context, c *change, r *ApplyReply) error {
+	find, err := w.finding(ctx, c)
+	if err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for i := range w.list {
 		v := &w.list[i]
@@ -58,12 +82,12 @@ func (w *wanted[T]) upsert(ctx context.Context, c *change, r *ApplyReply) error 
 			return invalid(at+"."+w.kind.keyFields[0], "%s is listed twice", key)
 		}
 		seen[key] = true
-		old, err := w.kind.find(ctx, c, w.kind.key(v))
+		old, err := find(w.kind.key(v))
 		if err != nil {
 			return err
 		}
 		c.place = at
-		action, err := w.kind.save(ctx, c, v)
+		action, err := w.kind.saveOver(ctx, c, v, old)
 		c.place = ""
 		if err != nil {
 			return withPrefix(at, err)
@@ -95,7 +119,7 @@ func (w *wanted[T]) prune(ctx context.Context, c *change, r *ApplyReply) error {
 		if keep[w.kind.keyText(v)] {
 			continue
 		}
-		if err := w.kind.delete(ctx, c, w.kind.key(v)); err != nil {
+		if err := w.kind.drop(ctx, c, v); err != nil {
 			var e *Error
 			if errors.As(err, &e) {
 				return conflict(w.kind.name, "%s cannot be deleted: %s", w.kind.keyText(v), e.Message)

@@ -29,7 +29,8 @@ func NewClient(address, apiKey, caFile string) (*Client, error) {
 	return newClient(address, apiKey, caFile, callLimit)
 }
 
-// NewPatientClient makes a client for requests that wait for an instance.
+// NewPatientClient makes a client for requests that wait for an instance, or
+// change much.
 func NewPatientClient(address, apiKey, caFile string) (*Client, error) {
 	return newClient(address, apiKey, caFile, longLimit)
 }

@@ -64,7 +64,8 @@ func (s *Server) connectionRoutes() []route {
 	return append(routes, crud(s, mappedAccountKind(), "/v1/connection_accounts/{connection}/{userid}")...)
 }
 
-// longRequest gives a request that waits for an instance more time to answer.
+// longRequest gives a request that waits for an instance, or changes much, more
+// time to answer.
 func longRequest(w http.ResponseWriter) error {
 	return http.NewResponseController(w).SetWriteDeadline(time.Now().Add(10 * time.Minute))
 }

@@ -50,15 +50,16 @@ func (k *kind[T]) save(ctx context.Context, c *change, v *T) (action string, err
 	if err != nil {
 		return "", err
 	}
+	return k.saveOver(ctx, c, v, old)
+}
+
+// saveOver is save of what was checked, in the place of old; nil: there is none.
+func (k *kind[T]) saveOver(ctx context.Context, c *change, v, old *T) (action string, err error) {
 	if old != nil && k.settle != nil {
 		if err := k.settle(ctx, c, v); err != nil {
 			return "", err
 		}
 	}
-	return k.saveOver(ctx, c, v, old)
-}
-
-func (k *kind[T]) saveOver(ctx context.Context, c *change, v, old *T) (action string, err error) {
 	if k.verify != nil {
 		stated := *v
 		c.afterwards(func(ctx context.Context) error { return k.verify(ctx, c, &stated) })
@@ -137,6 +138,11 @@ func (k *kind[T]) delete(ctx context.Context, c *change, key []string) error {
 	if old == nil {
 		return notFound(k.name, strings.Join(key, "/"))
 	}
+	return k.drop(ctx, c, old)
+}
+
+// drop deletes what was found.
+func (k *kind[T]) drop(ctx context.Context, c *change, old *T) error {
 	if err := k.remove(ctx, c, old); err != nil {
 		return constraint(k.keyFields[0], err)
 	}

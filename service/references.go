@@ -138,6 +138,9 @@ func (c *change) afterwards(check func(context.Context) error) {
 
 // settle runs what was left for the end of the change.
 func (c *change) settle(ctx context.Context) error {
+	if err := c.writeLog(ctx); err != nil {
+		return err
+	}
 	for _, check := range c.checks {
 		if err := check(ctx); err != nil {
 			return err

@@ -313,6 +313,9 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, c caller) error {
 			return forbidden("Authorization", "the API key %q lacks permission %s", c.key.Name, p)
 		}
 	}
+	if err := longRequest(w); err != nil {
+		return err
+	}
 	reached, err := s.reachConnections(r.Context(), state.Connections, dry)
 	if err != nil {
 		return err

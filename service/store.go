@@ -121,6 +121,7 @@ type change struct {
 	gone   []removed                     // what nothing may name at the end
 	owners map[string]struct{}           // found to exist
 
+	log     []logEntry // not written yet
 	stated  []statedPolicy
 	remarks []Remark
 }
@@ -154,7 +155,19 @@ func (s *Store) Change(ctx context.Context, actor string, f func(*change) error)
 	return version, err
 }
 
-// record writes the change log.
+// logEntry is a line of the change log.
+type logEntry struct {
+	Action string          `json:"action"`
+	Object string          `json:"object"`
+	Key    string          `json:"key"`
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+}
+
+// logAtOnce bounds the lines that are written together.
+const logAtOnce = 500
+
+// record notes a line for the change log, which is written before the change ends.
 func (c *change) record(ctx context.Context, action, object, key string, before, after any) error {
 	b, err := logged(before)
 	if err != nil {
@@ -164,8 +177,21 @@ func (c *change) record(ctx context.Context, action, object, key string, before,
 	if err != nil {
 		return err
 	}
-	_, err = c.Exec(ctx, `INSERT INTO portcullis.change_log (version, actor, action, object, key, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		c.version, c.actor, action, object, key, b, a)
+	if c.log = append(c.log, logEntry{action, object, key, b, a}); len(c.log) >= logAtOnce {
+		return c.writeLog(ctx)
+	}
+	return nil
+}
+
+// writeLog writes what was recorded, in the order in which it was.
+func (c *change) writeLog(ctx context.Context) error {
+	if len(c.log) == 0 {
+		return nil
+	}
+	_, err := c.Exec(ctx, `INSERT INTO portcullis.change_log (version, actor, action, object, key, before, after)
+		SELECT $1, $2, l ->> 'action', l ->> 'object', l ->> 'key', l -> 'before', l -> 'after' FROM jsonb_array_elements($3::jsonb) WITH ORDINALITY AS e (l, n) ORDER BY n`,
+		c.version, c.actor, c.log)
+	c.log = c.log[:0]
 	return err
 }
 

@@ -73,23 +73,24 @@ func listSubscriptions(ctx context.Context, q querier, key []string) ([]Subscrip
 	})
 }
 
+// putSubscription is one statement where all is there: states may hold tens of thousands.
 func putSubscription(ctx context.Context, c *change, s, _ *Subscription) error {
-	person, err := personID(ctx, c, "userid", s.IAMID, s.UserID)
-	if err != nil {
-		return err
-	}
-	tag, err := c.Exec(ctx, `INSERT INTO portcullis.subscriptions (data_source, person_id, access, expires)
-		SELECT id, $2, $3, $4 FROM portcullis.data_sources WHERE name = $1
-		ON CONFLICT (data_source, person_id) DO UPDATE SET access = EXCLUDED.access, expires = EXCLUDED.expires`, s.DataSource, person, s.Access, s.Expires)
+	tag, err := c.Exec(ctx, `WITH p AS (SELECT id FROM portcullis.people WHERE iamid = $2 AND userid = $3),
+			d AS (SELECT id FROM portcullis.data_sources WHERE name = $1),
+			o AS (SELECT o.id FROM portcullis.connection_objects o JOIN portcullis.connections c ON c.id = o.connection AND NOT c.deleting
+				WHERE o.full_name = $1 AND o.level = 'table' AND o.dropped IS NULL AND NOT EXISTS (SELECT FROM d) LIMIT 1),
+			own AS (INSERT INTO portcullis.subscriptions AS s (data_source, person_id, access, expires) SELECT d.id, p.id, $4, $5 FROM d, p
+				ON CONFLICT (data_source, person_id) DO UPDATE SET access = EXCLUDED.access, expires = EXCLUDED.expires RETURNING 1),
+			remote AS (INSERT INTO portcullis.connection_subscriptions AS s (object, person_id, access, expires) SELECT o.id, p.id, $4, $5 FROM o, p
+				ON CONFLICT (object, person_id) DO UPDATE SET access = EXCLUDED.access, expires = EXCLUDED.expires RETURNING 1)
+		SELECT FROM own UNION ALL SELECT FROM remote`, s.DataSource, s.IAMID, s.UserID, s.Access, s.Expires)
 	if err != nil || tag.RowsAffected() > 0 {
 		return err
 	}
-	object, err := tableNamed(ctx, c, s.DataSource)
-	if err != nil {
+	if _, err := personID(ctx, c, "userid", s.IAMID, s.UserID); err != nil {
 		return err
 	}
-	_, err = c.Exec(ctx, `INSERT INTO portcullis.connection_subscriptions (object, person_id, access, expires) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (object, person_id) DO UPDATE SET access = EXCLUDED.access, expires = EXCLUDED.expires`, object, person, s.Access, s.Expires)
+	_, err = tableNamed(ctx, c, s.DataSource)
 	return err
 }
 

@@ -25,7 +25,7 @@ func runApply(ctx context.Context, args []string, io streams) error {
 	if err != nil {
 		return err
 	}
-	c, err := r.client()
+	c, err := r.patientClient()
 	if err != nil {
 		return err
 	}

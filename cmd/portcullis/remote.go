@@ -26,7 +26,7 @@ func (r *remote) json() bool { return r.output == "json" }
 
 func (r *remote) client() (*service.Client, error) { return r.clientBy(service.NewClient) }
 
-// patientClient waits for answers that take an instance's time.
+// patientClient waits for answers that take an instance's time, or that of many changes.
 func (r *remote) patientClient() (*service.Client, error) {
 	return r.clientBy(service.NewPatientClient)
 }
