@@ -120,8 +120,11 @@ func (e *Engine) SyncAccounts(ctx context.Context) error {
 
 // locked runs a part with a connection to the engine while no other replica does.
 func (e *Engine) locked(ctx context.Context, part string, f func(conn *pgx.Conn) error) error {
+	if _, err := e.store.pool.Exec(ctx, "INSERT INTO portcullis.engine_turns (node, part) VALUES ($1, $2) ON CONFLICT DO NOTHING", e.cfg.Node, part); err != nil {
+		return err
+	}
 	return pgx.BeginFunc(ctx, e.store.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('portcullis engine ' || $1 || ' ' || $2, 0))", part, e.cfg.Node); err != nil {
+		if _, err := tx.Exec(ctx, "SELECT FROM portcullis.engine_turns WHERE node = $1 AND part = $2 FOR UPDATE", e.cfg.Node, part); err != nil {
 			return err
 		}
 		conn, err := e.connect(ctx)

@@ -30,7 +30,8 @@ type Engine struct {
 // EngineDatabase is where people query.
 const EngineDatabase = "immuta"
 
-const storeDatabase = "portcullis"
+// StoreDatabase is the policy service's own.
+const StoreDatabase = "portcullis"
 
 // StartEngine starts an installation that ends with the test.
 func StartEngine(tb testing.TB, o EngineOptions) *Engine {
@@ -63,7 +64,7 @@ func (e *Env) StartEngine(ctx context.Context, o EngineOptions) (*Engine, error)
 	if err != nil {
 		return nil, err
 	}
-	for _, database := range []string{EngineDatabase, storeDatabase} {
+	for _, database := range []string{EngineDatabase, StoreDatabase} {
 		if err := pg.CreateDatabase(ctx, database); err != nil {
 			return nil, err
 		}
@@ -120,7 +121,7 @@ func (e *Env) startService(ctx context.Context, pg *Postgres, keys keyFiles, por
 		URL: loopbackURL(port), APIKeyFile: keys.admin, Checkpoints: keys.checkpoints, env: e, program: program, as: pg.as,
 		args: []string{"serve", "--listen", Loopback + ":" + strconv.Itoa(port), "--key-file", keys.service, "--node-key-file", keys.node,
 			"--node", "engine", "--admin-key-file", keys.admin, "--checkpoint-file", keys.checkpoints},
-		environ: []string{"PORTCULLIS_STORE=" + pg.DSN(storeDatabase), "PORTCULLIS_ENGINE=" + pg.DSN(EngineDatabase)},
+		environ: []string{"PORTCULLIS_STORE=" + pg.DSN(StoreDatabase), "PORTCULLIS_ENGINE=" + pg.DSN(EngineDatabase)},
 	}
 	e.onStop(s.Stop)
 	if err := s.startup(ctx); err != nil {

@@ -11,9 +11,20 @@ type probe struct {
 
 	shows   string // regular expression: the exempt person sees it, the governed one never
 	refused string // SQLSTATE by which the governed person is refused; else every statement must succeed
-	control string // who is the positive control: "" the exempt person, "superuser", "none" (the name says why)
-	only    string // "" every source, else the one it makes sense for
+	control string // who is the positive control, see controls
 }
+
+// controls are who types a probe with the defence out of the way. What no
+// foreign table can do, whoever asks, is typed on local tables of the same rows.
+var controls = map[string]string{
+	"":          "the exempt person",
+	"superuser": "the superuser",
+	"copy":      "the exempt person, on a local copy that is theirs",
+	"fenced":    "the exempt person, on a local copy with a policy of PostgreSQL's own",
+}
+
+// bytesOfSales is how a printed plan shows a constant of a filter.
+const bytesOfSales = `115\s+97\s+108\s+101\s+115`
 
 // class is a row of the threat table.
 type class struct {
@@ -36,6 +47,9 @@ func classes() []class {
 		{"injection", injectionProbes},
 		{"fail-open", failOpenProbes},
 		{"wider at the source", widerProbes},
+		{"evaluation", evaluationProbes},
+		{"written elsewhere", writingProbes},
+		{"own objects and ways back", ownObjectProbes},
 	}
 }
 
@@ -158,11 +172,11 @@ var referenceProbes = []probe{
 	{name: "array_agg of rows", sql: []string{`SELECT array_agg(t ORDER BY id) FROM {t} t`}},
 	{name: "record comparison", sql: []string{`SELECT count(*) FROM {t} a, {t} b WHERE a::text < b::text`}},
 	{name: "composite function notation", sql: []string{`SELECT ssn(t), salary(t) FROM {t} t ORDER BY id`}},
-	{name: "table_to_xml", sql: []string{`SELECT table_to_xml('{t}'::regclass, true, false, '')`}, control: "exempt"},
+	{name: "table_to_xml", sql: []string{`SELECT table_to_xml('{t}'::regclass, true, false, '')`}},
 	{name: "query_to_xml", sql: []string{`SELECT query_to_xml('SELECT * FROM {t} ORDER BY id', true, false, '')`}},
-	{name: "TABLESAMPLE", sql: []string{`SELECT id FROM {t} TABLESAMPLE SYSTEM (100)`}, refused: "0A000", control: "none"},
+	{name: "TABLESAMPLE", sql: []string{`SELECT id FROM {t} TABLESAMPLE SYSTEM (100)`}, refused: "0A000", control: "copy"},
 	{name: "tableoid", sql: []string{`SELECT tableoid = '{t}'::regclass, id, note FROM {t} ORDER BY id`}},
-	{name: "other system columns", sql: []string{`SELECT ctid, xmin, id FROM {t} ORDER BY id`}, refused: "0A000", control: "none"},
+	{name: "other system columns", sql: []string{`SELECT ctid, xmin, id FROM {t} ORDER BY id`}, refused: "0A000", control: "copy"},
 	{name: "LIMIT below the filter", sql: []string{`SELECT id FROM {t} WHERE dept <> 'x' ORDER BY id DESC LIMIT 1`}},
 	{name: "OFFSET", sql: []string{`SELECT id FROM {t} ORDER BY id OFFSET 2`}},
 	{name: "UNION", sql: []string{`SELECT salary FROM {t} UNION SELECT 1200 ORDER BY 1`}},
@@ -170,7 +184,7 @@ var referenceProbes = []probe{
 	{name: "correlated sub-select", sql: []string{`SELECT id, (SELECT count(*) FROM {t} b WHERE b.salary > a.salary) FROM {t} a ORDER BY id`}},
 	{name: "NATURAL JOIN", sql: []string{`SELECT count(*) FROM {t} a NATURAL JOIN {t} b`}},
 	{name: "FULL JOIN", sql: []string{`SELECT a.id, g FROM {t} a FULL JOIN generate_series(1, 9) g ON a.id = g ORDER BY g, a.id`}},
-	{name: "row mark", sql: []string{`SELECT id, salary FROM {t} ORDER BY id FOR UPDATE`}, refused: "0A000", control: "none"},
+	{name: "row mark", sql: []string{`SELECT id, salary FROM {t} ORDER BY id FOR UPDATE`}, refused: "0A000", control: "copy"},
 	{name: "own view", sql: []string{`CREATE VIEW mine.v AS SELECT salary, ssn, id FROM {t}`, `SELECT * FROM mine.v ORDER BY id`}},
 }
 
@@ -189,7 +203,7 @@ var inferenceProbes = []probe{
 	{name: "differencing of counts", sql: []string{`SELECT (SELECT count(*) FROM {t}) - (SELECT count(*) FROM {t} WHERE dept = 'sales')`}},
 	{name: "differencing of sums", sql: []string{`SELECT (SELECT sum(salary) FROM {t}) - (SELECT sum(salary) FROM {t} WHERE id <> 1)`}},
 	{name: "hash of a guess", sql: []string{`SELECT encode(sha256('Ann'), 'hex') IN (SELECT name FROM {t}), md5('Ann') IN (SELECT name FROM {t}), 'Ann' IN (SELECT name FROM {t})`},
-		shows: `\|t`, control: "exempt"},
+		shows: `\|t`},
 	{name: "equality with the raw value of a hashed column", sql: []string{`SELECT count(*) FROM {t} WHERE name = 'Dora'`}},
 	{name: "rounded column against the raw value", sql: []string{`SELECT id FROM {t} WHERE born = '1980-05-06'`}},
 	{name: "age arithmetic", sql: []string{`SELECT id, born - date '1980-01-01' FROM {t} ORDER BY id`}},
@@ -213,14 +227,15 @@ var planProbes = []probe{
 		`CREATE FUNCTION mine.ex() RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN VERBOSE SELECT * FROM {t}'; END $$`, `SELECT * FROM mine.ex()`}, shows: `(?i)remote SQL`},
 	{name: "estimate in the planner's row count", sql: []string{`EXPLAIN SELECT * FROM {t}, generate_series(1, 3)`}, shows: `rows=`},
 	{name: "debug_print_plan", sql: []string{`SET client_min_messages = log`, `SET debug_print_plan = on`, `SET debug_pretty_print = off`, `SELECT id FROM {t} ORDER BY id`},
-		shows: `"staff"|hr\.staff|reader|SELECT id, `, control: "none"},
-	{name: "debug_print_rewritten", sql: []string{`SET client_min_messages = log`, `SET debug_print_rewritten = on`, `SELECT count(*) FROM {t} WHERE dept = 'sales'`}, shows: `"staff"|hr\.staff|reader`, control: "none"},
+		shows: bytesOfSales, control: "fenced"},
+	{name: "debug_print_rewritten", sql: []string{`SET client_min_messages = log`, `SET debug_print_rewritten = on`, `SELECT count(*) FROM {t} WHERE dept = 'hr'`},
+		shows: bytesOfSales, control: "fenced"},
 	{name: "pg_stats", sql: []string{`SELECT tablename, attname, most_common_vals, histogram_bounds FROM pg_stats WHERE attname IN ('ssn', 'salary', 'note', 'phone') ORDER BY 1, 2`},
 		shows: `control_copy`, control: "superuser"},
-	{name: "pg_statistic_ext_data", sql: []string{`SELECT count(*) FROM pg_stats_ext WHERE tablename LIKE 'staff%'`}, control: "none"},
-	{name: "ANALYZE by the person", sql: []string{`ANALYZE {t}`, `SELECT attname, most_common_vals FROM pg_stats WHERE tablename LIKE 'staff%'`}, control: "none"},
-	{name: "reltuples", sql: []string{`SELECT reltuples, relpages FROM pg_class WHERE oid = '{t}'::regclass`}, control: "none"},
-	{name: "immutasys' statistics", sql: []string{`SELECT * FROM immutasys.table_statistics`}, refused: "42501", control: "none"},
+	{name: "pg_stats_ext", sql: []string{`SELECT tablename, most_common_vals FROM pg_stats_ext ORDER BY 1`}, shows: `control_copy`, control: "superuser"},
+	{name: "ANALYZE by the person", sql: []string{`ANALYZE {t}`, `SELECT attname, most_common_vals, histogram_bounds FROM pg_stats WHERE format('%I.%I', schemaname, tablename) = '{t}' ORDER BY 1`}, control: "copy"},
+	{name: "reltuples", sql: []string{`ANALYZE {t}`, `SELECT reltuples, relpages FROM pg_class WHERE oid = '{t}'::regclass`}, control: "copy"},
+	{name: "immutasys' statistics", sql: []string{`SELECT * FROM immutasys.table_statistics`}, refused: "42501", control: "superuser"},
 	{name: "operator that is handed statistics", sql: []string{
 		`CREATE FUNCTION mine.spy(text, text) RETURNS bool LANGUAGE plpgsql IMMUTABLE COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'saw % %', $1, $2; RETURN $1 = $2; END $$`,
 		`CREATE OPERATOR mine.==== (FUNCTION = mine.spy, LEFTARG = text, RIGHTARG = text, RESTRICT = eqsel, JOIN = eqjoinsel)`,
@@ -229,7 +244,7 @@ var planProbes = []probe{
 		`CREATE FUNCTION mine.spy(int, int) RETURNS bool LANGUAGE plpgsql IMMUTABLE COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'saw % %', $1, $2; RETURN $1 < $2; END $$`,
 		`CREATE OPERATOR mine.<<< (FUNCTION = mine.spy, LEFTARG = int, RIGHTARG = int, RESTRICT = scalarltsel)`,
 		`EXPLAIN SELECT * FROM {t} WHERE salary::int OPERATOR(mine.<<<) 5`}, shows: `Foreign Scan`},
-	{name: "pg_stat_activity of others", sql: []string{`SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%secret-of-others%' AND pid <> pg_backend_pid()`}, control: "none"},
+	{name: "pg_stat_activity of others", sql: []string{`SELECT query FROM pg_stat_activity WHERE query LIKE '%known to others%' AND pid <> pg_backend_pid()`}, shows: `known to others`, control: "superuser"},
 	{name: "constant folding at planning", sql: []string{
 		`CREATE FUNCTION mine.peek() RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT string_agg(note, ',' ORDER BY id) FROM {t} $$`,
 		`SELECT 1 WHERE mine.peek() <> ''`, `SELECT mine.peek()`}},
@@ -239,29 +254,27 @@ var planProbes = []probe{
 }
 
 var catalogProbes = []probe{
-	{name: "user mapping options", sql: []string{`SELECT srvname, usename, umoptions FROM pg_user_mappings ORDER BY 1, 2`}, shows: `password_sealed`, control: "superuser"},
+	{name: "user mapping options", sql: []string{`SELECT srvname, srvoptions, usename, umoptions FROM pg_user_mappings JOIN pg_foreign_server USING (srvname) ORDER BY 1, 3`}, shows: `password_sealed`, control: "superuser"},
 	{name: "pg_user_mapping", sql: []string{`SELECT umoptions FROM pg_user_mapping`}, refused: "42501", shows: `password_sealed`, control: "superuser"},
 	{name: "information_schema user mapping options", sql: []string{`SELECT * FROM information_schema.user_mapping_options`}, shows: `v1:`, control: "superuser"},
-	{name: "server options hold no secret", sql: []string{`SELECT srvname, srvoptions FROM pg_foreign_server ORDER BY 1`}, control: "none"},
 	{name: "dbtoken", sql: []string{`SELECT * FROM immutasys.dbtoken`}, refused: "42501", shows: `v1:`, control: "superuser"},
 	{name: "service_config", sql: []string{`SELECT * FROM immutasys.service_config`}, refused: "42501", shows: `http|unix`, control: "superuser"},
 	{name: "spool by pg_read_file", sql: []string{`SELECT pg_read_file('portcullis/spool/00000001.log', 0, 1000)`}, refused: "42501", shows: `intent`, control: "superuser"},
 	{name: "file settings", sql: []string{`SELECT name, setting FROM pg_settings WHERE name LIKE 'portcullis.%file%' ORDER BY 1`}, shows: `node\.key`, control: "superuser"},
 	{name: "SHOW of the key file", sql: []string{`SHOW portcullis.key_file`}, refused: "42501", shows: `node\.key`, control: "superuser"},
 	{name: "pg_authid", sql: []string{`SELECT rolpassword FROM pg_authid`}, refused: "42501", shows: `SCRAM`, control: "superuser"},
-	{name: "pg_get_functiondef of ours reveals no secret", sql: []string{`SELECT pg_get_functiondef(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'immutasys' AND prokind = 'f'`}, control: "none"},
-	{name: "functions of ours that change things", sql: []string{
-		`SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
-		 WHERE nspname = 'immutasys' AND has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE')
-		 AND proname ~ '(configure|put|drop|create|flush|import|explain|audit|analyze|set_|seal)'`},
-		shows: `immutasys`, control: "superuser"},
+	{name: "functions of ours", sql: []string{
+		`SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
+		 WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'portcullis') AND has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE')
+		 AND proname <> 'portcullis_version'`},
+		shows: `\(`, control: "superuser"},
 	{name: "tables of ours", sql: []string{
 		`SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'immutasys'::regnamespace AND relkind IN ('r', 'v', 'S') AND has_table_privilege(c.oid, 'SELECT,INSERT,UPDATE,DELETE')`},
 		shows: `immutasys`, control: "superuser"},
 }
 
 var identityProbes = []probe{
-	{name: "SET ROLE to the exempt group", sql: []string{`SET ROLE portcullis_exempt`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "none"},
+	{name: "SET ROLE to the exempt group", sql: []string{`SET ROLE portcullis_exempt`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501"},
 	{name: "SET ROLE to a role one may take", sql: []string{`SET ROLE friend_of_eve`, `SELECT id, salary, ssn FROM {t} ORDER BY id`}},
 	{name: "SET SESSION AUTHORIZATION", sql: []string{`SET SESSION AUTHORIZATION postgres`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "superuser"},
 	{name: "definer function of an exempt person", sql: []string{`SELECT * FROM shared.peek_{n}() ORDER BY 1`}},
@@ -269,12 +282,9 @@ var identityProbes = []probe{
 	{name: "view of an exempt person", sql: []string{`SELECT id, salary, ssn FROM shared.view_{n} ORDER BY id`}},
 	{name: "view of a superuser in a view", sql: []string{`SELECT id, salary, ssn FROM shared.superview_{n} ORDER BY id`}},
 	{name: "settings that carry a user", sql: []string{
-		`SET immuta.impersonation_iamid = 'local'`, `SET immuta.impersonation_userid = 'hera'`, `SELECT id, salary, ssn FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
-	{name: "only one impersonation setting", sql: []string{`SET immuta.impersonation_userid = 'hera'`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
-	{name: "impersonation by a function's SET clause", sql: []string{
-		`CREATE FUNCTION mine.asher() RETURNS SETOF numeric LANGUAGE plpgsql SET immuta.impersonation_iamid = 'local' SET immuta.impersonation_userid = 'hera' AS $$ BEGIN RETURN QUERY SELECT salary::numeric FROM {t}; END $$`,
-		`SELECT * FROM mine.asher() ORDER BY 1`}, refused: "42501", control: "none"},
-	{name: "set_config", sql: []string{`SELECT set_config('immuta.impersonation_iamid', 'local', false), set_config('immuta.impersonation_userid', 'hera', false)`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "exempt"},
+		`SET immuta.impersonation_iamid = 'local'`, `SET immuta.impersonation_userid = 'hera'`, `SELECT id, salary, ssn FROM {t} ORDER BY id`}, refused: "42501"},
+	{name: "only one impersonation setting", sql: []string{`SET immuta.impersonation_userid = 'hera'`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501"},
+	{name: "set_config", sql: []string{`SELECT set_config('immuta.impersonation_iamid', 'local', false), set_config('immuta.impersonation_userid', 'hera', false)`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501"},
 	{name: "exempt group cannot be joined", sql: []string{`GRANT portcullis_exempt TO current_user`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501", control: "superuser"},
 	{name: "session_user cannot be forged by a setting", sql: []string{`SET my.login = 'postgres'`, `SELECT id, salary FROM {t} ORDER BY id`}},
 }
@@ -290,64 +300,62 @@ var reuseProbes = []probe{
 	{name: "temporary copy", sql: []string{`CREATE TEMP TABLE copy AS SELECT * FROM {t}`, `SELECT * FROM copy ORDER BY id`}},
 	{name: "SELECT INTO", sql: []string{`SELECT * INTO TEMP copy2 FROM {t}`, `SELECT salary, ssn FROM copy2 ORDER BY id`}},
 	{name: "INSERT … SELECT", sql: []string{`CREATE TEMP TABLE copy3 (LIKE {t})`, `INSERT INTO copy3 SELECT * FROM {t}`, `SELECT * FROM copy3 ORDER BY id`}},
-	{name: "permanent copy", sql: []string{`CREATE TABLE mine.copy AS SELECT * FROM {t}`, `SELECT * FROM mine.copy ORDER BY id`}, refused: "42501", control: "exempt"},
-	{name: "materialized view", sql: []string{`CREATE MATERIALIZED VIEW mine.copy AS SELECT * FROM {t}`, `SELECT * FROM mine.copy ORDER BY id`}, refused: "42501", control: "exempt"},
+	{name: "permanent copy", sql: []string{`CREATE TABLE mine.copy AS SELECT * FROM {t}`, `SELECT * FROM mine.copy ORDER BY id`}, refused: "42501"},
+	{name: "materialized view", sql: []string{`CREATE MATERIALIZED VIEW mine.copy AS SELECT * FROM {t}`, `SELECT * FROM mine.copy ORDER BY id`}, refused: "42501"},
 }
 
 var pathProbes = []probe{
-	{name: "COPY of the table", sql: []string{`COPY {t} TO STDOUT`}, refused: "42809", control: "none"},
+	{name: "COPY of the table", sql: []string{`COPY {t} TO STDOUT`}, refused: "42809", control: "copy"},
 	{name: "COPY of a query", sql: []string{`COPY (SELECT * FROM {t} ORDER BY id) TO STDOUT`}},
-	{name: "COPY to a program", sql: []string{`COPY (SELECT * FROM {t}) TO PROGRAM 'cat'`}, refused: "42501", control: "none"},
-	{name: "COPY to a file", sql: []string{`COPY (SELECT * FROM {t}) TO '/tmp/portcullis-attack'`}, refused: "42501", control: "none"},
+	{name: "COPY to a program", sql: []string{`COPY (SELECT * FROM {t}) TO PROGRAM 'cat > /dev/null'`}, refused: "42501", control: "superuser"},
+	{name: "COPY to a file", sql: []string{`COPY (SELECT * FROM {t}) TO '/dev/null'`}, refused: "42501", control: "superuser"},
 	{name: "own foreign table", sql: []string{`CREATE FOREIGN TABLE mine.own (id int, salary numeric, ssn text) SERVER {server} OPTIONS ({remote})`, `SELECT * FROM mine.own ORDER BY id`}, refused: "42501"},
 	{name: "own foreign table that borrows a data source", sql: []string{
 		`CREATE FOREIGN TABLE mine.own (id int OPTIONS (column_name 'id'), salary numeric, ssn text OPTIONS (column_name 'ssn')) SERVER {server} OPTIONS ({remote}, data_source '{uuid}')`,
-		`SELECT * FROM mine.own ORDER BY id`}, refused: "42501", control: "exempt"},
+		`SELECT * FROM mine.own ORDER BY id`}, refused: "42501"},
 	{name: "own foreign table: a masked column under another's name", sql: []string{
 		`CREATE FOREIGN TABLE mine.own (id int, note text OPTIONS (column_name 'ssn')) SERVER {server} OPTIONS ({remote}, data_source '{uuid}')`,
-		`SELECT * FROM mine.own ORDER BY id`}, refused: "42501", control: "exempt"},
-	{name: "own server", sql: []string{`CREATE SERVER own FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'SQLite3', database '/etc/passwd')`}, refused: "42501", control: "none"},
+		`SELECT * FROM mine.own ORDER BY id`}, refused: "42501"},
+	{name: "own server", sql: []string{`BEGIN`, `CREATE SERVER own FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'SQLite3', database '/etc/passwd')`, `ROLLBACK`}, refused: "42501", shows: `(?m)^CREATE SERVER$`, control: "superuser"},
 	{name: "IMPORT FOREIGN SCHEMA", sql: []string{`IMPORT FOREIGN SCHEMA {rschema} LIMIT TO (staff) FROM SERVER {server} INTO mine`, `SELECT id, salary, ssn FROM mine.staff ORDER BY id`}, refused: "42501"},
 	{name: "temporary table that shadows ours", sql: []string{`CREATE TEMP TABLE {n} (id int, salary int)`, `SET search_path = pg_temp, immuta`, `SELECT id, salary FROM {t} ORDER BY id`}},
 	{name: "functions of ours shadowed by search_path", sql: []string{
 		`CREATE FUNCTION mine.lower(text) RETURNS text LANGUAGE sql AS $$ SELECT 'board' $$`, `SET search_path = mine, pg_catalog`, `SELECT id, dept FROM {t} ORDER BY id`}},
-	{name: "inheritance below a local parent", sql: []string{`CREATE TABLE mine.parent (LIKE {t})`, `ALTER TABLE {t} INHERIT mine.parent`, `SELECT id, salary FROM mine.parent ORDER BY id`}, refused: "42501", control: "none"},
-	{name: "attached as a partition", sql: []string{`CREATE TABLE mine.parted (LIKE {t}) PARTITION BY LIST (dept)`, `ALTER TABLE mine.parted ATTACH PARTITION {t} DEFAULT`, `SELECT id, salary FROM mine.parted ORDER BY id`}, refused: "42501", control: "none"},
+	{name: "inheritance below a local parent", sql: []string{`BEGIN`, `CREATE TABLE mine.parent (LIKE {t})`, `ALTER TABLE {t} INHERIT mine.parent`, `SELECT id, salary FROM mine.parent ORDER BY id`, `ROLLBACK`}, refused: "42501", control: "superuser"},
+	{name: "attached as a partition", sql: []string{`BEGIN`, `CREATE TABLE mine.parted (LIKE {t}) PARTITION BY LIST (dept)`, `ALTER TABLE mine.parted ATTACH PARTITION {t} DEFAULT`, `SELECT id, salary FROM mine.parted ORDER BY id`, `ROLLBACK`}, refused: "42501", control: "superuser"},
 	{name: "partition of a superuser", sql: []string{`SELECT id, salary, ssn FROM shared.parted_{n} ORDER BY id`}},
 	{name: "parallel worker by a PARALLEL SAFE function", sql: []string{
 		`CREATE FUNCTION mine.par(i int) RETURNS numeric LANGUAGE plpgsql PARALLEL SAFE AS $$ DECLARE s numeric; BEGIN SELECT sum(salary) INTO s FROM {t}; RETURN s; END $$`,
 		`SET force_parallel_mode = on`, `SET parallel_setup_cost = 0`, `SET parallel_tuple_cost = 0`, `SET min_parallel_table_scan_size = 0`,
-		`SELECT mine.par(1)`}, refused: "0A000", control: "none"},
-	{name: "writes", sql: []string{`UPDATE {t} SET note = 'changed' WHERE dept = 'board' RETURNING *`}, refused: "0A000", control: "none"},
-	{name: "DELETE RETURNING", sql: []string{`DELETE FROM {t} RETURNING *`}, refused: "0A000", control: "none"},
-	{name: "TRUNCATE", sql: []string{`TRUNCATE {t}`}, refused: "0A000", control: "none"},
-	{name: "LOCK", sql: []string{`BEGIN`, `LOCK TABLE {t} IN ACCESS EXCLUSIVE MODE`, `ROLLBACK`}, refused: "42809", control: "none"},
-	{name: "trigger on the table", sql: []string{`CREATE TRIGGER tr BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`}, refused: "42501", control: "none"},
-	{name: "rule on the table", sql: []string{`CREATE RULE r AS ON SELECT TO {t} DO INSTEAD SELECT 1`}, refused: "42809", control: "none"},
-	{name: "options of the table", sql: []string{`ALTER FOREIGN TABLE {t} OPTIONS (SET table_name 'other')`}, refused: "42501", control: "none"},
-	{name: "user mapping of one's own", sql: []string{`CREATE USER MAPPING FOR current_user SERVER {server} OPTIONS (username 'x', password 'y')`}, refused: "42501", control: "none"},
-	{name: "large object and file functions", sql: []string{`SELECT lo_import('/etc/passwd')`}, refused: "42501", control: "none"},
+		`SELECT mine.par(1)`}, refused: "0A000"},
+	{name: "writes", sql: []string{`UPDATE {t} SET note = 'changed' WHERE dept = 'board' RETURNING *`}, refused: "0A000", control: "copy"},
+	{name: "DELETE RETURNING", sql: []string{`BEGIN`, `DELETE FROM {t} RETURNING *`, `ROLLBACK`}, refused: "0A000", control: "copy"},
+	{name: "TRUNCATE", sql: []string{`BEGIN`, `TRUNCATE {t}`, `ROLLBACK`}, refused: "0A000", shows: `(?m)^TRUNCATE TABLE$`, control: "copy"},
+	{name: "LOCK", sql: []string{`BEGIN`, `LOCK TABLE {t} IN ACCESS EXCLUSIVE MODE`, `ROLLBACK`}, refused: "42809", shows: `(?m)^LOCK TABLE$`, control: "copy"},
+	{name: "trigger on the table", sql: []string{`BEGIN`, `CREATE TRIGGER tr BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`, `ROLLBACK`}, refused: "42501", shows: `(?m)^CREATE TRIGGER$`, control: "copy"},
+	{name: "rule on the table", sql: []string{`BEGIN`, `CREATE RULE r AS ON INSERT TO {t} DO ALSO NOTIFY x`, `ROLLBACK`}, refused: "42809", shows: `(?m)^CREATE RULE$`, control: "copy"},
+	{name: "options of the table", sql: []string{`BEGIN`, `ALTER FOREIGN TABLE {t} OPTIONS (SET table_name 'other')`, `ROLLBACK`}, refused: "42501", shows: `(?m)^ALTER FOREIGN TABLE$`, control: "superuser"},
+	{name: "user mapping of one's own", sql: []string{`BEGIN`, `CREATE USER MAPPING FOR current_user SERVER {server} OPTIONS (username 'x', password 'y')`, `ROLLBACK`}, refused: "42501", shows: `(?m)^CREATE USER MAPPING$`, control: "superuser"},
+	{name: "large object and file functions", sql: []string{`BEGIN`, `SELECT lo_import('/etc/passwd')`, `ROLLBACK`}, refused: "42501", shows: `(?m)^SELECT 1$`, control: "superuser"},
 }
 
 var injectionProbes = []probe{
-	{name: "quote in a value", sql: []string{`SELECT id FROM {t} WHERE note = $q$' OR '1'='1$q$ ORDER BY id`}, control: "none"},
-	{name: "backslash in a value", sql: []string{`SELECT id FROM {t} WHERE note = E'\\' OR dept = E'x\\'' OR note = ' OR 1=1 -- ' ORDER BY id`}, control: "none"},
-	{name: "double quotes in a value", sql: []string{`SELECT id FROM {t} WHERE note = '" OR "1"="1' ORDER BY id`}, control: "none"},
-	{name: "executable comment", sql: []string{`SELECT id FROM {t} WHERE note = '*/ OR 1=1 /*! -- ' ORDER BY id`}, control: "none"},
-	{name: "dollar quotes and newlines", sql: []string{"SELECT id FROM {t} WHERE note = E'$tag$;\\nDROP TABLE staff;--' ORDER BY id"}, control: "none"},
-	{name: "question marks", sql: []string{`SELECT id FROM {t} WHERE note IN ('?', '??', '$1', ':x', '{fn now()}') ORDER BY id`}, control: "none"},
+	{name: "quote in a value", sql: []string{`SELECT id FROM {t} WHERE note = $q$' OR '1'='1$q$ OR dept = 'board' ORDER BY id`}},
+	{name: "backslash in a value", sql: []string{`SELECT id FROM {t} WHERE note = E'\\' OR dept = E'x\\'' OR note = ' OR 1=1 -- ' OR dept = 'board' ORDER BY id`}},
+	{name: "double quotes in a value", sql: []string{`SELECT id FROM {t} WHERE note = '" OR "1"="1' OR dept = 'board' ORDER BY id`}},
+	{name: "executable comment", sql: []string{`SELECT id FROM {t} WHERE note = '*/ OR 1=1 /*! -- ' OR dept = 'board' ORDER BY id`}},
+	{name: "dollar quotes and newlines", sql: []string{"SELECT id FROM {t} WHERE note = E'$tag$;\\nDROP TABLE staff;--' OR dept = 'board' ORDER BY id"}},
+	{name: "question marks", sql: []string{`SELECT id FROM {t} WHERE note IN ('?', '??', '$1', ':x', '{fn now()}') OR dept = 'board' ORDER BY id`}},
 	{name: "LIKE with wildcards as data", sql: []string{`SELECT id FROM {t} WHERE note LIKE '%''%' OR note LIKE E'%\\\\%' ORDER BY id`}},
 	{name: "application name as a comment in the remote SQL", sql: []string{`SET application_name = '*/ OR 1=1; DROP TABLE staff; --'`, `SELECT id, note FROM {t} ORDER BY id`}},
-	{name: "very long value", sql: []string{`SELECT count(*) FROM {t} WHERE note = repeat('''', 100000)`}, control: "none"},
+	{name: "very long value", sql: []string{`SELECT count(*) FROM {t} WHERE note = repeat('''', 100000) OR dept = 'board'`}},
 	{name: "alias with quotes", sql: []string{`SELECT "a""b".id AS "x"";--" FROM {t} AS "a""b" ORDER BY 1`}},
 }
 
 var failOpenProbes = []probe{
 	{name: "LOAD of the module again", sql: []string{`LOAD 'portcullis'`, `SELECT id, salary FROM {t} ORDER BY id`}, refused: "42501"},
-	{name: "session_preload_libraries", sql: []string{`SET session_preload_libraries = 'other'`}, refused: "42501", control: "none"},
-	{name: "our settings", sql: []string{`SET portcullis.login_check_timeout = 1`}, refused: "55P02", control: "none"},
-	{name: "memory settings of the library", sql: []string{`SET portcullis.block_size = 1048576`}, refused: "42501", control: "none"},
-	{name: "unknown setting of our prefix", sql: []string{`SET portcullis.govern = off`}, refused: "42602", control: "none"},
+	{name: "session_preload_libraries", sql: []string{`SET session_preload_libraries = 'other'`}, refused: "42501", shows: `(?m)^SET$`, control: "superuser"},
+	{name: "memory settings of the library", sql: []string{`SET portcullis.block_size = 1048576`}, refused: "42501", shows: `(?m)^SET$`, control: "superuser"},
 	{name: "row_security off", sql: []string{`SET row_security = off`, `SELECT id, salary FROM {t} ORDER BY id`}},
 	{name: "exit_on_error and statement_timeout", sql: []string{`SET statement_timeout = '30s'`, `SELECT id, ssn FROM {t} ORDER BY id`}},
 	{name: "plan settings", sql: []string{`SET enable_material = off`, `SET enable_hashjoin = off`, `SET enable_nestloop = off`, `SET enable_sort = off`, `SELECT a.id, b.salary FROM {t} a JOIN {t} b USING (id) ORDER BY 1`}},
@@ -355,16 +363,16 @@ var failOpenProbes = []probe{
 }
 
 var widerProbes = []probe{
-	{name: "case-insensitive collation", sql: []string{`SELECT id FROM {t} WHERE dept = 'SALES' OR dept = 'Board' ORDER BY id`}, control: "none"},
-	{name: "padding", sql: []string{`SELECT id FROM {t} WHERE dept = 'sales ' OR note = 'north  ' ORDER BY id`}, control: "none"},
-	{name: "accents", sql: []string{`SELECT id FROM {t} WHERE note = 'nörth' ORDER BY id`}, control: "none"},
-	{name: "number as text", sql: []string{`SELECT id FROM {t} WHERE note = '0' ORDER BY id`}, control: "none"},
-	{name: "text that is a number", sql: []string{`SELECT id FROM {t} WHERE note = '42.0' OR note = '042' ORDER BY id`}, control: "none"},
-	{name: "trailing NUL and wildcards", sql: []string{`SELECT id FROM {t} WHERE note LIKE 'nor_h' ORDER BY id`}, control: "none"},
+	{name: "case-insensitive collation", sql: []string{`SELECT id FROM {t} WHERE dept = 'SALES' OR dept = 'Board' ORDER BY id`}},
+	{name: "padding", sql: []string{`SELECT id FROM {t} WHERE dept = 'sales ' OR note = 'north  ' ORDER BY id`}},
+	{name: "accents", sql: []string{`SELECT id FROM {t} WHERE dept = 'sáles' OR note = 'nörth' ORDER BY id`}},
+	{name: "number as text", sql: []string{`SELECT id FROM {t} WHERE note = '0' ORDER BY id`}},
+	{name: "text that is a number", sql: []string{`SELECT id FROM {t} WHERE note = '42.0' OR note = '042' ORDER BY id`}},
+	{name: "trailing NUL and wildcards", sql: []string{`SELECT id FROM {t} WHERE note LIKE 'nor_h' OR note LIKE '_ [ a%' OR note LIKE '( _ot%' ORDER BY id`}},
 	{name: "string order", sql: []string{`SELECT id FROM {t} WHERE note > 'Z' ORDER BY note, id`}},
-	{name: "concatenation operator", sql: []string{`SELECT id FROM {t} WHERE dept || note = 'salesnorth' OR dept || 'x' = '1' ORDER BY id`}, control: "none"},
+	{name: "concatenation operator", sql: []string{`SELECT id FROM {t} WHERE dept || note = 'salesnorth' OR dept || 'x' = 'boardx' ORDER BY id`}},
 	{name: "date in another zone", sql: []string{`SET timezone = 'Pacific/Kiritimati'`, `SELECT id, born FROM {t} WHERE born < '1985-01-01' ORDER BY id`}},
-	{name: "backslash escapes", sql: []string{`SET standard_conforming_strings = off`, `SET escape_string_warning = off`, `SELECT id FROM {t} WHERE note = 'a\'b' ORDER BY id`}, control: "none"},
-	{name: "integer division and modulo", sql: []string{`SELECT id, id / 2, id % 2, -id / 2 FROM {t} WHERE id / 2 = 1 AND id % 2 = 1`}, control: "none"},
+	{name: "backslash escapes", sql: []string{`SET standard_conforming_strings = off`, `SET escape_string_warning = off`, `SELECT id FROM {t} WHERE note = 'hidden \'note\' of \\ Gina!' ORDER BY id`}},
+	{name: "integer division and modulo", sql: []string{`SELECT id, id / 2, id % 2, -id / 2 FROM {t} WHERE id / 2 IN (1, 3) AND id % 2 = 1`}},
 	{name: "division by a float zero", sql: []string{`SELECT count(*) FROM {t} WHERE 1.0::float8 / (id - 8) IS NULL`}},
 }
