@@ -48,6 +48,7 @@ type relationPaths struct {
 	views   map[uint32]*viewPath
 	parents map[uint32][]childPath
 	found   map[uint32]map[int32]map[bits]bits // by relation and table: what is reached, by what is needed for it
+	under   map[uint32][]uint32                // views and parents through which a relation is written
 }
 
 // viewPath is a view, or a materialised one, that others may query.
@@ -203,7 +204,7 @@ func (p *relationPaths) readRules(ctx context.Context, conn *pgx.Conn) error {
 		}
 		need := map[string]bits{"2": canUpdate, "3": canInsert, "4": canDelete}[event]
 		for _, other := range mentions {
-			p.reach(relation, other, p.d.owned(owner), byRule, need, anything, map[uint32]bool{relation: true})
+			p.act(relation, other, p.d.owned(owner), need)
 		}
 		return nil
 	}, sqlRules)
