@@ -323,9 +323,28 @@ func (r *Report) views(ctx context.Context, conn *pgx.Conn, t connection.Target,
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%s is subject to policies of tables, in which who owns a table with a view can read what it may read: ALTER ROLE %s BYPASSRLS;",
 			t.ViewsOwner(), sqltext.Identifier(t.ViewsOwner())))
 	}
+	if err := r.foundByName(ctx, conn, t, name); err != nil {
+		return err
+	}
 	ready, err := views.Ready(ctx, conn, t)
 	if err == nil && !ready {
 		r.lack(name, true, "run what portcullis connection print-script --views prints, in database "+sqltext.Identifier(name), "views of parts of tables are not set up")
+	}
+	return err
+}
+
+// foundByName tells of roles that were given the name of a schema of views since:
+// "$user" in their search path finds it, and what the account may put there.
+func (r *Report) foundByName(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) error {
+	rows, err := conn.Query(ctx, `SELECT r.rolname::text FROM pg_namespace n JOIN pg_roles v ON v.oid = n.nspowner JOIN pg_roles r ON r.rolname = n.nspname
+		WHERE v.rolname = $1 AND r.oid <> v.oid ORDER BY 1 LIMIT $2`, t.ViewsOwner(), namedTables)
+	if err != nil {
+		return fmt.Errorf("looking for roles with the name of a schema of views: %w", err)
+	}
+	roles, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, role := range roles {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the search path of role %s may find the schema of views of its name in database %s, in which the account can make functions: ALTER ROLE %s RENAME TO another name, or SET search_path without \"$user\";",
+			role, name, sqltext.Identifier(role)))
 	}
 	return err
 }
