@@ -16,6 +16,10 @@ type ScanRequest struct {
 	Limit      int64            // at most so many rows are needed and no other condition waits here; -1: all
 	Decision   *policy.Decision // nil: an ungoverned session
 	QueryID    int64
+
+	// Indirect has no column selected as it is that must be described as hoped
+	// for: it was not.
+	Indirect bool
 }
 
 // Selected is one column of the remote select list.
@@ -51,6 +55,7 @@ type Statement struct {
 	// description only; Checks are what the description must say.
 	Told   int
 	Checks []Check
+	hopes  []hope
 
 	LeftOut []string // why conditions were left out; for the log, not for users
 }
@@ -233,6 +238,13 @@ func (c *composer) fetch(col *TableColumn) (int, error) {
 	t, err := c.d.Transfer(col)
 	if err != nil {
 		return 0, err
+	}
+	if d, ok := c.d.(direct); ok && !c.r.Indirect {
+		if plain, ok := d.Direct(col); ok {
+			at := c.selected(col, plain)
+			c.s.hopes = append(c.s.hopes, hope{at, col})
+			return at, nil
+		}
 	}
 	return c.selected(col, t), nil
 }

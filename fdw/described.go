@@ -6,9 +6,31 @@ import (
 
 // Described is what a driver tells of a column of a result.
 type Described struct {
-	TypeName string // the source's own name of the type
-	Unsigned bool
+	TypeName  string // the source's own name of the type
+	Unsigned  bool
+	Precision int // digits of an exact number
 }
+
+// hope is a column that is selected as it is because the driver hands values
+// over exactly if they are of the type that the column here stands for.
+type hope struct {
+	at     int // in the result
+	column *TableColumn
+}
+
+// Fits tells whether the columns that are selected as they are have the types
+// that was hoped for. If not, the statement is composed anew, indirect.
+func (s *Statement) Fits(d Dialect, told []Described) bool {
+	for _, h := range s.hopes {
+		if h.at >= len(told) || !d.(direct).Fits(h.column, told[h.at]) {
+			return false
+		}
+	}
+	return true
+}
+
+// Described says whether the driver has to describe the result's columns.
+func (s *Statement) Described() bool { return len(s.Checks) > 0 || len(s.hopes) > 0 }
 
 // Check is a column of the result that must be described as the decision's
 // dictionary has the column.

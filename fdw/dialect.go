@@ -76,6 +76,16 @@ type partial interface {
 	Readable(c *TableColumn) (string, error)
 }
 
+// direct is a dialect that need not compute what the driver hands over exactly
+// by itself: without an expression around it a column costs the source less and
+// describes itself. Direct is such a Transfer, for values of the type Column; Fits
+// says whether a column that is described so has that type. Where it has not,
+// Transfer is the way.
+type direct interface {
+	Direct(c *TableColumn) (Transfer, bool)
+	Fits(c *TableColumn, d Described) bool
+}
+
 // Env is what a dialect needs of the node.
 type Env struct {
 	FileFolder string                              // file databases lie below it, "" = none allowed

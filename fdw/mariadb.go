@@ -123,6 +123,35 @@ func (d mariadb) Transfer(c *TableColumn) (Transfer, error) {
 	return Transfer{Select: "CONVERT(" + col + " USING utf8mb4)", Kind: KindText, MaxLen: textLength(c)}, nil
 }
 
+// The driver hands these over as CAST or CONVERT would make them (compared for
+// all of them in difftest): dates field by field, also those that are none; text in
+// the character set of results, utf8mb4. A DECIMAL has at most 66 characters, where
+// the driver would cut it; FLOAT is left to CAST.
+var mariadbDirect = map[string][]string{
+	"float8": {"double"}, "numeric": {"decimal"}, "date": {"date"}, "timestamp": {"datetime"},
+	"varchar": mariadbTexts, "text": mariadbTexts,
+}
+
+var mariadbTexts = []string{"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}
+
+// maxDirectDigits and a sign, a point and a zero before it are fewer than 66 characters.
+const maxDirectDigits = 60
+
+func (d mariadb) Direct(c *TableColumn) (Transfer, bool) {
+	if mariadbDirect[c.BaseType] == nil {
+		return Transfer{}, false
+	}
+	t, err := d.Transfer(c)
+	if err == nil {
+		t.Select, err = d.reference(c)
+	}
+	return t, err == nil
+}
+
+func (mariadb) Fits(c *TableColumn, d Described) bool {
+	return slices.Contains(mariadbDirect[c.BaseType], d.TypeName) && d.Precision <= maxDirectDigits
+}
+
 // Readable: DATE and DATETIME hold 0000-00-00, days of the month 0 and, where
 // ALLOW_INVALID_DATES was set, 31 February ("DATE", "SQL_MODE"), for which LAST_DAY is
 // NULL or an earlier day; TIME reaches from -838 to 838 hours ("TIME"). IS NULL

@@ -134,7 +134,7 @@ func (cur *Cursor) Types() ([]ColumnType, error) {
 			if rc := C.pc_column_type(C.SQLHSTMT(cur.s.handle), C.int32_t(i+1), &t); !ok(int64(rc)) {
 				return rc
 			}
-			types[i] = ColumnType{SQLType: int(t.sqltype), Unsigned: t.is_unsigned == C.SQL_TRUE, TypeName: C.GoString(&t.name[0])}
+			types[i] = ColumnType{SQLType: int(t.sqltype), Unsigned: t.is_unsigned == C.SQL_TRUE, Precision: int(t.precision), TypeName: C.GoString(&t.name[0])}
 		}
 		return C.SQL_SUCCESS
 	})

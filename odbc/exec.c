@@ -51,6 +51,8 @@ pc_column_type(SQLHSTMT stmt, int32_t i, pc_type *type)
 	rc = SQLColAttribute(stmt, column, SQL_DESC_CONCISE_TYPE, NULL, 0, NULL, &type->sqltype);
 	if (SQL_SUCCEEDED(rc))
 		rc = SQLColAttribute(stmt, column, SQL_DESC_UNSIGNED, NULL, 0, NULL, &type->is_unsigned);
+	if (SQL_SUCCEEDED(rc) && (type->sqltype == SQL_DECIMAL || type->sqltype == SQL_NUMERIC))
+		rc = SQLColAttribute(stmt, column, SQL_DESC_PRECISION, NULL, 0, NULL, &type->precision);
 	if (SQL_SUCCEEDED(rc))
 		rc = SQLColAttribute(stmt, column, SQL_DESC_TYPE_NAME, type->name, sizeof(type->name), NULL, NULL);
 	return rc;

@@ -35,6 +35,7 @@ typedef struct pc_type
 {
 	SQLLEN		sqltype;
 	SQLLEN		is_unsigned;
+	SQLLEN		precision;		/* of an exact number, else 0 */
 	char		name[256];		/* the source's own */
 } pc_type;
 

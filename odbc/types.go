@@ -80,9 +80,10 @@ type QueryOptions struct {
 
 // ColumnType is what a driver tells of the type of a result's column.
 type ColumnType struct {
-	SQLType  int // SQL_ type code
-	Unsigned bool
-	TypeName string // the source's own name of the type
+	SQLType   int // SQL_ type code
+	Unsigned  bool
+	Precision int    // of an exact number, else 0
+	TypeName  string // the source's own name of the type
 }
 
 // Info is what a connection tells of itself.

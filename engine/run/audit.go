@@ -164,7 +164,7 @@ func (s *Scan) audit() auditTable {
 	}
 	slices.Sort(t.Columns)
 	t.Credential = s.source.MappingOID
-	sum := sha256.Sum256([]byte(s.statement.SQL))
+	sum := sha256.Sum256([]byte(s.reading.Load().statement.SQL))
 	t.RemoteSHA256 = hex.EncodeToString(sum[:])
 	return t
 }

@@ -14,22 +14,23 @@ import (
 
 // checkColumns compares the columns as the driver describes them with the
 // dictionary that the decision was made for, before the first row is handed on.
-func (s *Scan) checkColumns(cursor *odbc.Cursor) error {
-	if len(s.statement.Checks) == 0 {
-		return nil
+// It tells whether they fit the way in which they are read.
+func (s *Scan) checkColumns(cursor *odbc.Cursor, statement *fdw.Statement) (fit bool, err error) {
+	if !statement.Described() {
+		return true, nil
 	}
 	types, err := cursor.Types()
 	if err != nil {
-		return err
+		return false, err
 	}
 	told := make([]fdw.Described, len(types))
 	for i, t := range types {
-		told[i] = fdw.Described{TypeName: t.TypeName, Unsigned: t.Unsigned}
+		told[i] = fdw.Described{TypeName: t.TypeName, Unsigned: t.Unsigned, Precision: t.Precision}
 	}
-	if at, changed := s.statement.Changed(s.dialect, told); changed {
-		return s.changed(fmt.Sprintf("Column \"%s\" is no longer of type %s.", at.Column, at.Type))
+	if at, changed := statement.Changed(s.dialect, told); changed {
+		return false, s.changed(fmt.Sprintf("Column \"%s\" is no longer of type %s.", at.Column, at.Type))
 	}
-	return nil
+	return statement.Fits(s.dialect, told), nil
 }
 
 // mismatches are SQLSTATEs of PostgreSQL for a condition that does not fit its

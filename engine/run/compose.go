@@ -15,72 +15,84 @@ func (s *Scan) compose(r *ScanRequest) error {
 	if err != nil {
 		return &Error{State: stateInternal, Message: "could not read the conditions of the scan", Detail: err.Error()}
 	}
-	request := fdw.ScanRequest{
+	s.request = fdw.ScanRequest{
 		Table: r.Table, Wanted: r.Wanted, Conditions: conditions, Limit: r.Limit, QueryID: r.QueryID,
+		Indirect: s.engine.indirect(s.relation()),
 	}
 	if s.held != nil {
-		request.Decision = s.held.decision
+		s.request.Decision = s.held.decision
 	}
-	if s.statement, err = fdw.Compose(s.dialect, request); err != nil {
-		return AsError(err)
+	reading, err := s.read(s.request)
+	if err != nil {
+		return err
 	}
-	for _, c := range s.statement.Columns {
-		s.columns = append(s.columns, odbc.Column{Kind: odbc.Kind(c.Kind), MaxLen: c.MaxLen})
+	s.reading.Store(reading)
+	return nil
+}
+
+func (s *Scan) read(request fdw.ScanRequest) (r *reading, err error) {
+	r = &reading{}
+	if r.statement, err = fdw.Compose(s.dialect, request); err != nil {
+		return nil, AsError(err)
 	}
-	return s.veil()
+	for _, c := range r.statement.Columns {
+		r.columns = append(r.columns, odbc.Column{Kind: odbc.Kind(c.Kind), MaxLen: c.MaxLen})
+	}
+	r.transform, err = s.veil(r.statement)
+	return r, err
 }
 
 // veil prepares what the engine does to the rows: masks and what the source
-// could not compute of the row filter.
-func (s *Scan) veil() error {
-	columns := make([]mask.Column, len(s.statement.Outputs))
-	for i, out := range s.statement.Outputs {
+// could not compute of the row filter; nil: nothing.
+func (s *Scan) veil(statement *fdw.Statement) (*mask.Transform, error) {
+	columns := make([]mask.Column, len(statement.Outputs))
+	for i, out := range statement.Outputs {
 		columns[i] = mask.Column{Source: out.Selected}
 		if out.Selected < 0 {
 			continue
 		}
-		columns[i].Type = s.statement.Columns[out.Selected].Type
+		columns[i].Type = statement.Columns[out.Selected].Type
 		if out.Mask == nil {
 			continue
 		}
 		local := s.table.ByAttnum(s.wanted[i])
 		if err := shows(out.Mask, local, s.table); err != nil {
-			return err
+			return nil, err
 		}
 		masker, err := out.Mask.Compile(columns[i].Type)
 		if err != nil {
-			return cannotVeil(s.table)
+			return nil, cannotVeil(s.table)
 		}
 		columns[i].Masker = masker
 	}
-	filter, reads, err := s.filter()
+	filter, reads, err := veiledRows(statement, s.table)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	transform := mask.New(columns, filter, reads)
-	if s.statement.Readable >= 0 {
-		transform.Require(s.statement.Readable)
+	if statement.Readable >= 0 {
+		transform.Require(statement.Readable)
 	}
-	if !transform.Idle(len(s.statement.Columns)) {
-		s.transform = transform
+	if !transform.Idle(len(statement.Columns)) {
+		return transform, nil
 	}
-	return nil
+	return nil, nil
 }
 
-func (s *Scan) filter() (policy.Filter, []mask.FilterColumn, error) {
-	if s.statement.Filter == nil {
+func veiledRows(statement *fdw.Statement, t *fdw.Table) (policy.Filter, []mask.FilterColumn, error) {
+	if statement.Filter == nil {
 		return nil, nil, nil
 	}
 	var columns []policy.Column
 	var reads []mask.FilterColumn
-	for name, at := range s.statement.FilterColumns {
-		of := s.statement.Columns[at].Type
+	for name, at := range statement.FilterColumns {
+		of := statement.Columns[at].Type
 		columns = append(columns, policy.Column{Name: name, Type: of})
 		reads = append(reads, mask.FilterColumn{Source: at, Type: of})
 	}
-	filter, err := s.statement.Filter.Compile(columns)
+	filter, err := statement.Filter.Compile(columns)
 	if err != nil {
-		return nil, nil, cannotVeil(s.table)
+		return nil, nil, cannotVeil(t)
 	}
 	return filter, reads, nil
 }

@@ -52,6 +52,8 @@ type Engine struct {
 
 	resyncs map[string]time.Time // when the service was asked to look at a data source again
 
+	undirected map[relation]bool // tables whose columns were not described as was hoped for
+
 	usages map[usageKey]*usage // of limited statements; used by the backend's thread
 
 	decisions *decisions
@@ -92,8 +94,8 @@ func Start(cfg Config) (*Engine, error) {
 		tickets: map[uint64]*ticket{},
 		scans:   map[uint64]*Scan{},
 		fetches: map[*fetch]struct{}{},
-		resyncs: map[string]time.Time{},
-		usages:  map[usageKey]*usage{},
+		resyncs: map[string]time.Time{}, undirected: map[relation]bool{},
+		usages: map[usageKey]*usage{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if e.decisions, err = newDecisions(cfg.CAFile); err != nil {

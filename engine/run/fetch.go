@@ -191,7 +191,7 @@ func (f *fetch) execute() (again bool, err error) {
 	defer func() { f.letGo(r, !finished && !(f.ctx.Err() != nil && r.how().outlives)) }() // also when what follows panics
 
 	sent := time.Now()
-	cursor, err := r.conn.Query(f.ctx, s.statement.SQL, f.params, s.columns, s.options())
+	cursor, reading, err := f.open(r.conn)
 	if err != nil {
 		if began && lost(err) && f.ctx.Err() == nil && p.wasStale(r, sent) {
 			p.fail(r)
@@ -200,19 +200,39 @@ func (f *fetch) execute() (again bool, err error) {
 		return false, f.remoteError(err)
 	}
 	defer cursor.Close()
-	if err := s.checkColumns(cursor); err != nil {
-		return false, f.remoteError(err)
-	}
-	finished, err = f.pass(cursor)
+	finished, err = f.pass(cursor, reading)
 	return false, err
+}
+
+// open executes the statement. Where the columns are not described as was hoped
+// for, nothing is read and another statement executed, which does without.
+func (f *fetch) open(conn *odbc.Conn) (*odbc.Cursor, *reading, error) {
+	s := f.scan
+	for r := s.reading.Load(); ; {
+		cursor, err := conn.Query(f.ctx, r.statement.SQL, f.params, r.columns, s.options(r))
+		if err != nil {
+			return nil, nil, err
+		}
+		fit, err := s.checkColumns(cursor, r.statement)
+		if err == nil && fit {
+			return cursor, r, nil
+		}
+		cursor.Close()
+		if err == nil {
+			r, err = s.otherwise()
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // pass hands the cursor's blocks to the shim. In peace: the rows have ended or
 // no more are wanted, and the transaction may go on.
-func (f *fetch) pass(cursor *odbc.Cursor) (inPeace bool, err error) {
+func (f *fetch) pass(cursor *odbc.Cursor, r *reading) (inPeace bool, err error) {
 	block, err := cursor.Next()
 	for err == nil {
-		shown, failed := f.show(block)
+		shown, failed := f.show(block, r.transform)
 		if failed != nil {
 			block.Release()
 			return false, failed
@@ -260,9 +280,9 @@ func (f *fetch) hand(r ready) (taken bool, err error) {
 }
 
 // show applies the decision's filter and masks to a block.
-func (f *fetch) show(block *odbc.Block) (ready, error) {
+func (f *fetch) show(block *odbc.Block, transform *mask.Transform) (ready, error) {
 	s := f.scan
-	if s.transform == nil {
+	if transform == nil {
 		return ready{block: block.C(), rows: block.Rows(), bytes: mask.Size(block.C()), source: block}, nil
 	}
 	var region *mask.Region
@@ -271,7 +291,7 @@ func (f *fetch) show(block *odbc.Block) (ready, error) {
 	default:
 		region = &mask.Region{}
 	}
-	shown, rows, err := s.transform.Apply(block.C(), region)
+	shown, rows, err := transform.Apply(block.C(), region)
 	if err != nil {
 		region.Free()
 		if errors.Is(err, mask.ErrUnreadable) {

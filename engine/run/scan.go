@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"unsafe"
 
-	"portcullis.dev/portcullis/engine/mask"
 	"portcullis.dev/portcullis/fdw"
 	"portcullis.dev/portcullis/odbc"
 )
@@ -37,9 +37,8 @@ type Scan struct {
 	session *Session
 	explain bool
 
-	statement *fdw.Statement
-	columns   []odbc.Column
-	transform *mask.Transform // used by one fetch at a time; nil: rows are shown as they come
+	request fdw.ScanRequest
+	reading atomic.Pointer[reading] // a fetch may replace it; the arguments of its statement stay
 
 	fetch   *fetch
 	current ready
@@ -106,8 +105,8 @@ func (s *Scan) veiled() bool {
 	return s.held != nil && (s.held.decision.Filter != nil || len(s.held.decision.Masks) > 0)
 }
 
-func (s *Scan) options() odbc.QueryOptions {
-	return odbc.QueryOptions{BlockBytes: int(s.engine.cfg.BlockBytes), Blocks: blocksAhead + 2, Told: s.statement.Told}
+func (s *Scan) options(r *reading) odbc.QueryOptions {
+	return odbc.QueryOptions{BlockBytes: int(s.engine.cfg.BlockBytes), Blocks: blocksAhead + 2, Told: r.statement.Told}
 }
 
 func (e *Engine) scan(id uint64) *Scan {
@@ -129,7 +128,7 @@ func (e *Engine) ScanSQL(id uint64) (string, bool) {
 	if s == nil || s.held != nil {
 		return "", false
 	}
-	return s.statement.SQL, true
+	return s.reading.Load().statement.SQL, true
 }
 
 // ScanStart executes the statement with the values of its parameters, anew
@@ -166,8 +165,9 @@ func (e *Engine) ScanStart(id uint64, params []*string) error {
 
 // bind turns the scan's parameters into those of the remote statement.
 func (s *Scan) bind(params []*string) ([]odbc.Param, error) {
-	bound := make([]odbc.Param, len(s.statement.Args))
-	for i, arg := range s.statement.Args {
+	args := s.reading.Load().statement.Args
+	bound := make([]odbc.Param, len(args))
+	for i, arg := range args {
 		v, err := arg.Value(params)
 		if err != nil {
 			return nil, AsError(err)

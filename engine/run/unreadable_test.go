@@ -31,7 +31,7 @@ func TestValuesThatCannotBeReadCountInVisibleRowsOnly(t *testing.T) {
 			r.Session, r.Decision = session, decision
 			id := begin(t, e, r)
 			defer e.ScanEnd(id)
-			if e.scan(id).statement.Filter == nil {
+			if e.scan(id).reading.Load().statement.Filter == nil {
 				t.Fatal("the source filters")
 			}
 			rows, err := readAll(t, e, id)
