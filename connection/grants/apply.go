@@ -14,9 +14,11 @@ import (
 	"portcullis.dev/portcullis/connection"
 )
 
-// Statements of one transaction: few enough that its locks last a moment, and
-// fewer where transactions took long.
+// Statements of one transaction: few enough that its locks last a moment. The
+// first are few, since nobody knows how long they take here; further ones are
+// more for as long as that is short.
 const (
+	firstSize       = 50
 	transactionSize = 250
 	longHeld        = 300 * time.Millisecond
 )
@@ -59,7 +61,7 @@ type executor struct {
 // out and does not hold up the rest; those that met a lock are set aside for
 // retry. The error is for what ends the round.
 func (x *executor) run(ctx context.Context, database string, list []change) error {
-	size := transactionSize
+	size := firstSize
 	list = x.callable(list)
 	for len(list) > 0 {
 		batch := list[:min(size, len(list))]
@@ -86,15 +88,18 @@ func (x *executor) run(ctx context.Context, database string, list []change) erro
 			return nil
 		default:
 			x.fail(list[:1], err)
-			list, size = list[1:], transactionSize // one failure says nothing of the time they take
+			list, size = list[1:], firstSize // one failure says nothing of the time they take
 		}
 	}
 	return nil
 }
 
 func nextSize(size int, took time.Duration) int {
-	if took > longHeld {
+	switch {
+	case took > longHeld:
 		return max(size/2, 1)
+	case took > longHeld/2:
+		return size
 	}
 	return min(2*size, transactionSize)
 }
