@@ -291,7 +291,7 @@ func (w *crawlStore) finishDatabase(ctx context.Context, tx pgx.Tx, db connectio
 		return err
 	}
 	for _, v := range w.visited[db.OID] {
-		if err := w.drop(ctx, tx, "level = 'table' AND parent = $1 AND oid <> ALL ($2::bigint[])", v.id, v.oids); err != nil {
+		if err := w.dropTables(ctx, tx, v.id, v.oids); err != nil {
 			return err
 		}
 	}
@@ -304,6 +304,16 @@ func (w *crawlStore) rename(ctx context.Context, tx pgx.Tx, schema string) error
 	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET full_name = s.full_name || '.' ||
 			CASE WHEN o.name ~ '[."]' THEN '"' || replace(o.name, '"', '""') || '"' ELSE o.name END
 		FROM portcullis.connection_objects s WHERE s.id = $1 AND o.parent = s.id AND o.dropped IS NULL`, schema)
+	return err
+}
+
+// dropTables marks the tables of a schema that are no longer there. There may be
+// thousands of schemas, and the lease cannot be renewed before the transaction ends.
+func (w *crawlStore) dropTables(ctx context.Context, tx pgx.Tx, schema string, there []int64) error {
+	tag, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET dropped = now() WHERE parent = $1 AND level = 'table' AND dropped IS NULL AND oid <> ALL ($2::bigint[])", schema, there)
+	if tag.RowsAffected() > 0 {
+		w.changed = true
+	}
 	return err
 }
 
