@@ -15,10 +15,10 @@ import (
 )
 
 // Statements of one transaction: few enough that its locks last a moment. The
-// first are few, since nobody knows how long they take here; further ones are
-// more for as long as that is short.
+// first has fewer, since nobody knows how long they take here; in each the
+// broker needs a new session, so further ones have more while that is short.
 const (
-	firstSize       = 50
+	firstSize       = 100
 	transactionSize = 250
 	longHeld        = 300 * time.Millisecond
 )
@@ -95,11 +95,8 @@ func (x *executor) run(ctx context.Context, database string, list []change) erro
 }
 
 func nextSize(size int, took time.Duration) int {
-	switch {
-	case took > longHeld:
+	if took > longHeld {
 		return max(size/2, 1)
-	case took > longHeld/2:
-		return size
 	}
 	return min(2*size, transactionSize)
 }
