@@ -89,6 +89,24 @@ hide_parameters(ErrorData *edata)
 }
 
 /*
+ * debug_print_parse and the like print the text of a constant as numbers, and
+ * from 16 on the options of utility statements as they are.
+ */
+static bool
+prints_secret_tree(const ErrorData *edata, bool statement_holds_secret)
+{
+	static const char *const titles[] = {"raw parse tree:", "parse tree:", "rewritten parse tree:", "plan:"};
+
+	if (edata->message == NULL || edata->detail == NULL)
+		return false;
+	for (size_t i = 0; i < lengthof(titles); i++)
+		if (strcmp(edata->message, titles[i]) == 0)
+			return statement_holds_secret || strstr(edata->detail, "USERMAPPINGSTMT") != NULL ||
+				strstr(edata->detail, "FOREIGNSERVERSTMT") != NULL;
+	return false;
+}
+
+/*
  * log_statement and log_min_duration_statement log before any other hook sees
  * the statement; an error is logged with the statement that raised it.
  */
@@ -108,6 +126,8 @@ hide_in_log(ErrorData *edata)
 	{
 		if (secret)
 			hide_parameters(edata);
+		if (prints_secret_tree(edata, secret))
+			edata->detail = NULL;
 		hide_secret(&edata->context);
 		hide_secret(&edata->internalquery);
 		hide_api_keys(edata->message);
