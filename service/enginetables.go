@@ -279,7 +279,8 @@ func importTable(ctx context.Context, tx pgx.Tx, s Source, d DataSource, old for
 		statements = append(statements, "DROP FOREIGN TABLE "+qualified(old))
 	}
 	statements = append(statements, "CREATE SCHEMA "+quote(staging),
-		"IMPORT FOREIGN SCHEMA "+quote(remote)+" LIMIT TO ("+quote(d.RemoteTable)+") FROM SERVER "+quote(s.Name)+" INTO "+quote(staging))
+		"IMPORT FOREIGN SCHEMA "+quote(remote)+" LIMIT TO ("+quote(d.RemoteTable)+") FROM SERVER "+quote(s.Name)+" INTO "+quote(staging)+
+			" OPTIONS (import_not_null 'false')") // a mask may show NULL
 	for _, sql := range statements {
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return t, err

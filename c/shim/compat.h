@@ -154,6 +154,26 @@ pc_json_lexer(const char *text)
 #define PC_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
 
+/* A generated column that is computed where it is read, new in 18: the planner puts its expression in its place. */
+static inline bool
+pc_is_virtual(Form_pg_attribute att)
+{
+#if PG_VERSION_NUM >= 180000
+	return att->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL;
+#else
+	return false;
+#endif
+}
+
+/* Since 17 the planner answers IS NULL itself where a column is NOT NULL. */
+static inline void
+pc_forget_not_null(RelOptInfo *rel)
+{
+#if PG_VERSION_NUM >= 170000
+	rel->notnullattnums = NULL;
+#endif
+}
+
 /* No other relation stands in the FROM list (outer joins' own relids, new in 16, are not in all_baserels). */
 static inline bool
 pc_only_relation(PlannerInfo *root, RelOptInfo *rel)

@@ -35,6 +35,7 @@ void
 pc_fdw_init(void)
 {
 	RegisterXactCallback(transaction_ended, NULL);
+	pc_plan_init();
 	pc_write_init();
 	pc_stats_init();
 }

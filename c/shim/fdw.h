@@ -81,6 +81,7 @@ extern void pc_classify(pc_relation *r, RelOptInfo *rel, List *rinfos,
 						List **pushed, List **kept, List **reasons);
 
 /* fdw_plan.c */
+extern void pc_plan_init(void);
 extern void pc_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid);
 extern void pc_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid);
 extern ForeignScan *pc_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path,

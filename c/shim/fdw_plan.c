@@ -12,6 +12,7 @@
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/paths.h"
+#include "optimizer/plancat.h"
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
 #include "utils/builtins.h"
@@ -30,6 +31,9 @@ typedef struct member_context
 	List	   *done;
 } member_context;
 
+static get_relation_info_hook_type next_relation_info = NULL;
+
+static void relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel);
 static bool wants_remote_estimate(Oid relid, Oid serverid);
 static double table_rows(pc_relation *r);
 static double count_remotely(pc_relation *r);
@@ -43,6 +47,23 @@ static void scan_costs(PlannerInfo *root, RelOptInfo *rel, List *pushed, List *k
 static List *wanted_columns(RelOptInfo *rel, Oid relid, List *local_exprs);
 static int64 exact_limit(PlannerInfo *root, RelOptInfo *rel, bool conditions_here);
 static bool const_count(Node *node, int64 *count);
+
+void
+pc_plan_init(void)
+{
+	next_relation_info = get_relation_info_hook;
+	get_relation_info_hook = relation_info;
+}
+
+/* A mask may show NULL where the source holds none. */
+static void
+relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
+{
+	if (next_relation_info)
+		next_relation_info(root, relid, inhparent, rel);
+	if (rel->fdwroutine != NULL && rel->fdwroutine->GetForeignRelSize == pc_get_rel_size && pc_session_governed())
+		pc_forget_not_null(rel);
+}
 
 void
 pc_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
@@ -293,7 +314,7 @@ wanted_columns(RelOptInfo *rel, Oid relid, List *local_exprs)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped)
+		if (att->attisdropped || pc_is_virtual(att))
 			continue;
 		if (whole_row || bms_is_member(att->attnum - FirstLowInvalidHeapAttributeNumber, used))
 			wanted = lappend_int(wanted, att->attnum);

@@ -177,7 +177,7 @@ pc_describe_table(Oid relid)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (!att->attisdropped)
+		if (!att->attisdropped && !pc_is_virtual(att))
 			describe_column(att, relid, &attributes[table->nattributes++]);
 	}
 	table->attributes = attributes;

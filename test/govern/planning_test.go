@@ -49,6 +49,11 @@ func testPlanning(t *testing.T, n *node) {
 	if servers := connected(t, eve); servers != "src_pg" {
 		t.Errorf("connected to %q", servers)
 	}
+	// Her mask shows NULL where the source holds none.
+	n.exec(t, "ALTER FOREIGN TABLE immuta.staff_pg ALTER ssn SET NOT NULL")
+	wantCount(t, eve, "SELECT count(*) FROM immuta.staff_pg WHERE ssn IS NULL", salesRows)
+	wantCount(t, eve, "SELECT count(*) FROM immuta.staff_pg WHERE ssn IS NOT NULL", 0)
+	n.exec(t, "ALTER FOREIGN TABLE immuta.staff_pg ALTER ssn DROP NOT NULL")
 
 	exempt := n.Login(t, world.Exempt)
 	var plan string
