@@ -181,10 +181,9 @@ COMMENT ON FUNCTION immutasys.service_result(text, text, jsonb, text) IS
 CREATE FUNCTION immutasys.uri_part(part text) RETURNS text
     LANGUAGE sql STRICT IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(string_agg(
-        CASE WHEN b BETWEEN 48 AND 57 OR b BETWEEN 65 AND 90 OR b BETWEEN 97 AND 122 OR b IN (45, 46, 95, 126)
-             THEN chr(b) ELSE '%' || lpad(upper(to_hex(b)), 2, '0') END, '' ORDER BY i), '')
-    FROM (SELECT i, get_byte(bytes, i) AS b
-          FROM convert_to($1, 'UTF8') AS bytes, generate_series(0, length(convert_to($1, 'UTF8')) - 1) AS i) AS all_bytes;
+        CASE WHEN ascii(c) BETWEEN 48 AND 57 OR ascii(c) BETWEEN 65 AND 90 OR ascii(c) BETWEEN 97 AND 122 OR ascii(c) IN (45, 46, 95, 126)
+             THEN c ELSE regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', '%\1', 'g') END, '' ORDER BY i), '')
+    FROM string_to_table($1, NULL) WITH ORDINALITY AS characters (c, i);
 $$;
 REVOKE ALL ON FUNCTION immutasys.uri_part(text) FROM PUBLIC;
 COMMENT ON FUNCTION immutasys.uri_part(text) IS 'percent-encodes a part of a path or query';
