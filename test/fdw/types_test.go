@@ -125,16 +125,42 @@ func TestEnumsAndDomains(t *testing.T) {
 	do(t, conn, "DROP FOREIGN TABLE moods")
 }
 
+// A source that does not look after its texts (SQL_ASCII, SQLite) may hold
+// bytes that are no UTF-8: they are refused, in values and under conditions.
 func TestNotUTF8IsRefused(t *testing.T) {
 	conn := session(t)
-	if err := shared.remote.Exec(t.Context(), "postgres", `CREATE TABLE raw (b bytea); INSERT INTO raw VALUES ('\xff41')`); err != nil {
+	file, err := shared.env.SQLiteFile(t.Context(), "raw.db", `CREATE TABLE raw (n int, b text);
+		INSERT INTO raw VALUES (1, CAST(x'ff41' AS text)), (2, CAST(x'c3a4' AS text)), (3, CAST(x'eda080' AS text))`)
+	if err != nil {
 		t.Fatal(err)
 	}
-	do(t, conn, "CREATE FOREIGN TABLE raw (b text) SERVER remote OPTIONS (schema_name 'public')")
-	cleanup(t, "DROP FOREIGN TABLE raw")
-	if _, err := conn.Exec(t.Context(), "SELECT b FROM raw"); err == nil {
-		if got := value[string](t, conn, "SELECT b FROM raw"); got != `\xff41` {
-			t.Errorf("got %q", got)
+	for _, sql := range []string{"CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"} {
+		if err := shared.remote.Exec(t.Context(), "postgres", sql); err != nil {
+			t.Fatal(err)
 		}
+	}
+	if err := shared.remote.Exec(t.Context(), "ascii", `SET client_encoding = 'SQL_ASCII'; CREATE TABLE raw (n int, b text);
+		INSERT INTO raw VALUES (1, E'\xff\x41'), (2, E'\xc3\xa4'), (3, E'\xed\xa0\x80')`); err != nil {
+		t.Fatal(err)
+	}
+	for server, options := range map[string]string{
+		"raw_lite": fmt.Sprintf("driver 'SQLite3', database '%s'", file.Path),
+		"raw_pg":   fmt.Sprintf("driver 'PostgreSQL Unicode', host '%s', port '%d', database 'ascii'", shared.remote.Host, shared.remote.Port),
+	} {
+		t.Run(server, func(t *testing.T) {
+			do(t, conn, fmt.Sprintf("CREATE SERVER %s FOREIGN DATA WRAPPER portcullis OPTIONS (%s)", server, options))
+			cleanup(t, "DROP SERVER "+server+" CASCADE")
+			table := "OPTIONS (table_name 'raw')"
+			if server == "raw_pg" {
+				do(t, conn, fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER %s OPTIONS (username '%s', password '%s')", server, shared.remote.User, shared.remote.Password))
+				table = "OPTIONS (schema_name 'public', table_name 'raw')"
+			}
+			do(t, conn, fmt.Sprintf("CREATE FOREIGN TABLE %s (n int, b text) SERVER %[1]s %s", server, table))
+			for _, n := range []int{1, 3} {
+				if e := refused(t, conn, fmt.Sprintf("SELECT b FROM %s WHERE n = %d", server, n)); !strings.HasPrefix(e.Code, "22") && !strings.HasPrefix(e.Code, "HV") {
+					t.Errorf("row %d: %s", n, describe(e))
+				}
+			}
+		})
 	}
 }
