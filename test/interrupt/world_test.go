@@ -71,6 +71,8 @@ func TestSite(t *testing.T) {
 		{"no decision", testNoDecision},
 		{"no audit", testNoAudit},
 		{"dropped", testDropped},
+		{"many scans", testManyScans},
+		{"many sessions", testManySessions},
 		{"a file that changes", testChangedFile},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
