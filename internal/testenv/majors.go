@@ -16,9 +16,15 @@ import (
 	"portcullis.dev/portcullis/internal/npm"
 )
 
-// packagedMajor is the version that Debian packages; the others are published
-// by npm, as servers without headers, pg_config and clients.
-const packagedMajor = 15
+// packagedMajor is the version of the packaged PostgreSQL: 15 on Debian 12. The
+// others are published by npm, as servers without headers, pg_config and clients.
+func packagedMajor() int {
+	f, err := packagedFolders(context.Background())
+	if err != nil {
+		return 15 // whoever starts it is told what is missing
+	}
+	return f.major
+}
 
 // published are the servers for linux-x64, by major version.
 func published() map[int]npm.Package {
@@ -33,12 +39,9 @@ func published() map[int]npm.Package {
 
 // Majors are the major versions that StartServer knows, the oldest first.
 func Majors() []int {
-	return slices.Sorted(maps.Keys(maps.Collect(func(yield func(int, bool) bool) {
-		yield(packagedMajor, true)
-		for major := range published() {
-			yield(major, true)
-		}
-	})))
+	majors := append(slices.Collect(maps.Keys(published())), packagedMajor())
+	slices.Sort(majors)
+	return slices.Compact(majors)
 }
 
 // FetchServers makes sure that the programs of every major version are in
@@ -159,7 +162,7 @@ func restoreLinks(folder string) error {
 
 // serverTree finds the programs of a major version.
 func serverTree(ctx context.Context, major int) (Tree, error) {
-	if major == packagedMajor {
+	if major == packagedMajor() {
 		f, err := packagedFolders(ctx)
 		return Tree{Root: "/", Bin: f.bin, Lib: f.lib, Share: f.share, PGConfig: filepath.Join(f.bin, "pg_config")}, err
 	}

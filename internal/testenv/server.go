@@ -36,7 +36,7 @@ func StartServer(tb testing.TB, o ServerOptions) *Postgres {
 // StartServer makes a cluster of a major version and starts it.
 func (e *Env) StartServer(ctx context.Context, o ServerOptions) (*Postgres, error) {
 	if o.Major == 0 {
-		o.Major = packagedMajor
+		o.Major = packagedMajor()
 	}
 	if o.Name == "" {
 		o.Name = "server-" + strconv.Itoa(o.Major)

@@ -94,6 +94,7 @@ func PGTree(ctx context.Context) (Tree, error) {
 type folders struct {
 	bin, lib, share, include string
 	stamp                    string // changes with the packaged version
+	major                    int
 }
 
 func packagedFolders(ctx context.Context) (folders, error) {
@@ -114,6 +115,9 @@ func packagedFolders(ctx context.Context) (folders, error) {
 		return f, fmt.Errorf("%s answers %q", program, out)
 	}
 	f.bin, f.lib, f.share, f.include = lines[0], lines[1], lines[2], lines[3]
+	if _, err := fmt.Sscanf(lines[4], "PostgreSQL %d", &f.major); err != nil {
+		return f, fmt.Errorf("%s --version answers %q", program, lines[4])
+	}
 	info, err := os.Stat(filepath.Join(f.bin, "postgres"))
 	if err != nil {
 		return f, fmt.Errorf("%w: run make deps", err)

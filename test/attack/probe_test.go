@@ -326,7 +326,7 @@ var pathProbes = []probe{
 	{name: "partition of a superuser", sql: []string{`SELECT id, salary, ssn FROM shared.parted_{n} ORDER BY id`}},
 	{name: "parallel worker by a PARALLEL SAFE function", sql: []string{
 		`CREATE FUNCTION mine.par(i int) RETURNS numeric LANGUAGE plpgsql PARALLEL SAFE AS $$ DECLARE s numeric; BEGIN SELECT sum(salary) INTO s FROM {t}; RETURN s; END $$`,
-		`SET force_parallel_mode = on`, `SET parallel_setup_cost = 0`, `SET parallel_tuple_cost = 0`, `SET min_parallel_table_scan_size = 0`,
+		`DO $$ BEGIN PERFORM set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query'); END $$`, `SET parallel_setup_cost = 0`, `SET parallel_tuple_cost = 0`, `SET min_parallel_table_scan_size = 0`,
 		`SELECT mine.par(1)`}, refused: "0A000"},
 	{name: "writes", sql: []string{`UPDATE {t} SET note = 'changed' WHERE dept = 'board' RETURNING *`}, refused: "0A000", control: "copy"},
 	{name: "DELETE RETURNING", sql: []string{`BEGIN`, `DELETE FROM {t} RETURNING *`, `ROLLBACK`}, refused: "0A000", control: "copy"},

@@ -30,7 +30,7 @@ var evaluationProbes = []probe{
 	{name: "dates made of notes", sql: []string{`SELECT to_date(note, 'YYYY-MM-DD') FROM {t} WHERE id > 3`}},
 	{name: "XML of notes", sql: []string{`SELECT xmlparse(DOCUMENT note) FROM {t} WHERE id > 3`}},
 	{name: "CYCLE and SEARCH", sql: []string{`WITH RECURSIVE r AS (SELECT id, salary FROM {t} WHERE id = 1 UNION ALL SELECT t.id, t.salary FROM {t} t, r WHERE t.salary >= r.salary AND t.id > r.id) SEARCH DEPTH FIRST BY salary SET o CYCLE id SET c USING p SELECT id, c FROM r ORDER BY o, id`}},
-	{name: "parallel plan over a local table", sql: []string{`CREATE TEMP TABLE l AS SELECT g FROM generate_series(1, 20) g`, `SET force_parallel_mode = on`, `SET parallel_setup_cost = 0`, `SET parallel_tuple_cost = 0`,
+	{name: "parallel plan over a local table", sql: []string{`CREATE TEMP TABLE l AS SELECT g FROM generate_series(1, 20) g`, `DO $$ BEGIN PERFORM set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query'); END $$`, `SET parallel_setup_cost = 0`, `SET parallel_tuple_cost = 0`,
 		`SELECT l.g, t.salary FROM l JOIN {t} t ON t.id = l.g ORDER BY 1`}},
 	{name: "TABLESAMPLE of a parent", sql: []string{`SELECT id, salary FROM shared.parted_{n} TABLESAMPLE SYSTEM (100) ORDER BY id`}},
 }

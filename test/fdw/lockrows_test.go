@@ -25,8 +25,8 @@ func TestRowsChangedWhileLockedAreTestedAgain(t *testing.T) {
 	}{
 		{"still joined", flat, join, "Hash Join", "note = 'new'", []string{"new word 5"}},
 		{"joined to another row", flat, join, "Hash Join", "n = 6", nil},
-		{"parameters: still joined", "", join, "AS pg_catalog.int4) = \"n\")", "note = 'new'", []string{"new word 5"}},
-		{"parameters: joined to another row", "", join, "AS pg_catalog.int4) = \"n\")", "n = 6", nil},
+		{"parameters: still joined", "", join, ") AND (", "note = 'new'", []string{"new word 5"}},
+		{"parameters: joined to another row", "", join, ") AND (", "n = 6", nil},
 		{"condition of both: still true", "", join + " AND md5(f.word) <> md5(t.word)", "md5", "word = 'word 6'", []string{"old word 5"}},
 		{"condition of both: no longer true", "", join + " AND md5(f.word) <> md5(t.word)", "md5", "word = 'word 5'", nil},
 		{"outer join: still joined", "", "SELECT t.note || ' ' || coalesce(f.word, 'none') FROM todo t LEFT JOIN numbers f ON f.n = t.n AND f.n < 100", "Left Join", "note = 'new'", []string{"new word 5"}},

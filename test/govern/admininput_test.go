@@ -26,7 +26,7 @@ func testBadInput(t *testing.T, n *node) {
 	for _, test := range []struct{ sql, state, part string }{
 		// Wrong types.
 		{`SELECT immutasys.create_data_source(42::oid, NULL, NULL, '{key}')`, "42809", "not a foreign table"},
-		{`SELECT immutasys.create_data_source('nowhere.nothing')`, "3F000", "nowhere"},
+		{`SELECT immutasys.create_data_source('nowhere.nothing')`, "3F000 42P01", "nowhere"},
 		{`SELECT immutasys.create_data_source('immuta.nothing')`, "42P01", "does not exist"},
 		{`SELECT immutasys.create_data_source('immuta.local')`, "42809", "not a foreign table"},
 		{`SELECT immutasys.create_data_source('immuta.unregistered2', NULL, 'not an array', '{key}')`, "22P02", "malformed array"},

@@ -45,7 +45,7 @@ func testRefusals(t *testing.T, n *node) {
 		{"import", "IMPORT FOREIGN SCHEMA main FROM SERVER other INTO eves", "42501", "may not define"},
 		{"alter foreign table", "ALTER FOREIGN TABLE immuta.staff_pg OPTIONS (SET table_name 'x')", "42501", "may not define"},
 		{"administration", "SELECT * FROM immutasys.status()", "42501", "permission denied"},
-		{"parallel worker", "SET force_parallel_mode = on; SELECT eves.far()", "0A000", "parallel worker"},
+		{"parallel worker", "SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query'); SELECT eves.far()", "0A000", "parallel worker"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := conn.Exec(t.Context(), test.sql)
