@@ -21,6 +21,7 @@ type Conn struct {
 	sqliteDB *C.struct_sqlite3
 	session  int64 // the source's number of this session, 0 unknown
 	getData  uint32
+	quiet    bool // see traits.quietFrom
 
 	sem chan struct{} // holds a token while the driver works on this connection
 
@@ -149,7 +150,12 @@ func (c *Conn) SetIsolation(level Isolation) error {
 func (c *Conn) Commit() error { return c.endTransaction(C.SQL_COMMIT) }
 
 // Rollback ends the transaction.
-func (c *Conn) Rollback() error { return c.endTransaction(C.SQL_ROLLBACK) }
+func (c *Conn) Rollback() error {
+	if c.quiet {
+		return c.Exec(context.Background(), "ROLLBACK")
+	}
+	return c.endTransaction(C.SQL_ROLLBACK)
+}
 
 func (c *Conn) endTransaction(how C.SQLSMALLINT) error {
 	return c.onConn("ending the transaction", func() C.SQLRETURN {

@@ -189,6 +189,9 @@ func (c *Conn) driverConnect(str string) C.SQLRETURN {
 // afterLogin learns what later cancellation needs, and makes SQLite read-only.
 func (c *Conn) afterLogin() error {
 	c.getData = c.infoNumber(C.SQL_GETDATA_EXTENSIONS)
+	if from := c.lib.traits.quietFrom; from != "" {
+		c.quiet = c.infoText(C.SQL_DRIVER_VER) >= from
+	}
 	ctx := context.Background()
 	if c.lib.sqlite != nil {
 		if err := c.lib.sqlite.prepare(c.sqliteDB); err != nil || !c.spec.ReadOnly {

@@ -48,6 +48,10 @@ type traits struct {
 	// the type that is described can be believed.
 	convertsNumbers bool
 	cancel          cancelWay
+	// quietFrom is the driver's version from which SQLEndTran sends nothing where
+	// the driver knows of no transaction, though a failed statement may have
+	// left the locks of its tables; empty: none.
+	quietFrom string
 	// sessionSQL asks the source for its number of this session, killSQL
 	// interrupts the statement of that session; aliveSQL is the cheapest
 	// statement that opens no cursor, empty where SQL_ATTR_CONNECTION_DEAD
@@ -95,7 +99,7 @@ func psqlTraits() traits {
 func mariaTraits() traits {
 	return traits{
 		native: true, always: true, trims: true, wrapsUnsigned: true, keepsLengths: true, convertsNumbers: true,
-		braces: anyName, maxValue: noLimit,
+		braces: anyName, maxValue: noLimit, quietFrom: "03.02",
 		cancel:     cancelByKill,
 		sessionSQL: "SELECT CONNECTION_ID()",
 		killSQL:    "KILL QUERY %d",
