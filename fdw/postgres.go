@@ -75,6 +75,10 @@ func (d postgres) Connection(server, mapping map[string]string, env Env) (*Conne
 			"SET TimeZone = 'UTC'", "SET DateStyle = 'ISO'", "SET IntervalStyle = 'postgres'",
 			"SET extra_float_digits = 3", "SET bytea_output = 'hex'", "SET xmloption = 'content'", "SET lc_monetary = 'C'",
 			"SET standard_conforming_strings = on", "SET transform_null_equals = off",
+			// From 14 on, where the system can: a statement whose client is gone, and could
+			// not cancel it any more, ends by itself.
+			"SELECT CASE WHEN version() LIKE '%linux%' AND current_setting('client_connection_check_interval', true) IS NOT NULL " +
+				"THEN set_config('client_connection_check_interval', '1s', false) END",
 			// A cursor would be planned for its first tenth.
 			"SET cursor_tuple_fraction = 1",
 			"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
