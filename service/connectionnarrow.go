@@ -44,7 +44,7 @@ func (l *connectionLoop) narrow(ctx context.Context, target connection.Target, o
 		return !crawled && !m.lookDue(l.c.now()), nil
 	}
 	diff := l.difference(d, w)
-	if crawled || diff == nil {
+	if crawled || diff == nil || m.lookDue(l.c.now()) && !l.justCompleted() {
 		return false, nil
 	}
 	engine, err := l.engine(target, open, nil)

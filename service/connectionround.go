@@ -92,7 +92,7 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 		return every, l.finish(ctx, l.takeBack(ctx))
 	}
 	crawlDue := row.syncWanted > row.syncDone || m.crawled.IsZero() || now.Sub(m.crawled) >= every
-	roundDue := crawlDue || m.status.unsettled() || row.version != m.version || row.objects != m.objects || !m.expires.IsZero() && !now.Before(m.expires) || m.lookDue(now)
+	roundDue := crawlDue || m.inForce == nil || m.status.unsettled() || row.version != m.version || row.objects != m.objects || !m.expires.IsZero() && !now.Before(m.expires) || m.lookDue(now)
 	if roundDue {
 		err := l.finish(ctx, l.round(ctx, crawlDue))
 		if err == nil && m.viewsLeft {

@@ -90,8 +90,10 @@ func putSubscription(ctx context.Context, c *change, s, _ *Subscription) error {
 	if _, err := personID(ctx, c, "userid", s.IAMID, s.UserID); err != nil {
 		return err
 	}
-	_, err = tableNamed(ctx, c, s.DataSource)
-	return err
+	if _, err := tableNamed(ctx, c, s.DataSource); err != nil {
+		return err
+	}
+	return conflict("data_source", "the table %q has been found at this moment: try again", s.DataSource)
 }
 
 // tableNamed is the id of a table of a connection by its full name.

@@ -204,7 +204,7 @@ func (p *relationPaths) readRules(ctx context.Context, conn *pgx.Conn) error {
 		}
 		need := map[string]bits{"2": canUpdate, "3": canInsert, "4": canDelete}[event]
 		for _, other := range mentions {
-			p.act(relation, other, p.d.owned(owner), need)
+			p.act(relation, other, p.d.owned(owner), need, byItsRule)
 		}
 		return nil
 	}, sqlRules)

@@ -1,19 +1,29 @@
 package grants
 
-// What writes a relation by way of a view of it, or of what it is a part of, sets
-// off its rules and triggers as well.
+import "slices"
+
+// What writes a relation by way of a view of it sets off its rules and triggers as
+// well; by way of what it is a part of, its triggers.
 
 // act notes that writing a relation acts on another with somebody's rights, and
 // so does writing what is above it.
-func (p *relationPaths) act(relation, other, acting uint32, need bits) {
-	for top, how := range p.above(relation, need) {
+func (p *relationPaths) act(relation, other, acting uint32, need bits, by setOff) {
+	for top, how := range p.above(relation, need, by) {
 		p.reach(top, other, acting, byRule, how, anything, map[uint32]bool{top: true, relation: true})
 	}
 }
 
+// setOff says what acts: PostgreSQL rewrites by the rules of the named relation alone.
+type setOff int
+
+const (
+	byTrigger setOff = iota
+	byItsRule
+)
+
 // above are the relations that lead to one when they are written, itself among
 // them, with the privileges that do.
-func (p *relationPaths) above(relation uint32, need bits) map[uint32]bits {
+func (p *relationPaths) above(relation uint32, need bits, by setOff) map[uint32]bits {
 	if p.under == nil { // made at the first rule or trigger
 		p.under = map[uint32][]uint32{}
 		for oid, v := range p.views {
@@ -30,7 +40,13 @@ func (p *relationPaths) above(relation uint32, need bits) map[uint32]bits {
 	out := map[uint32]bits{relation: need}
 	for queue := []uint32{relation}; len(queue) > 0; queue = queue[1:] {
 		for _, top := range p.under[queue[0]] {
+			if by == byItsRule && p.views[top] == nil {
+				continue
+			}
 			how := out[queue[0]] & p.passes(top, queue[0])
+			if p.routes(top, queue[0]) && out[queue[0]]&(canInsert|canDelete) != 0 {
+				how |= canUpdate // it moves rows from partition to partition
+			}
 			if how&^out[top] != 0 {
 				out[top] |= how
 				queue = append(queue, top)
@@ -51,10 +67,13 @@ func (p *relationPaths) passes(top, below uint32) (out bits) {
 		return out
 	}
 	out = canUpdate | canDelete | canTruncate
-	for _, ch := range p.parents[top] {
-		if ch.child == below && ch.routes {
-			out |= canInsert
-		}
+	if p.routes(top, below) {
+		out |= canInsert
 	}
 	return out
+}
+
+// routes reports whether rows of a relation are those of a partition of it.
+func (p *relationPaths) routes(top, below uint32) bool {
+	return slices.ContainsFunc(p.parents[top], func(ch childPath) bool { return ch.child == below && ch.routes })
 }

@@ -135,7 +135,7 @@ func (p *relationPaths) readTriggers(ctx context.Context, conn *pgx.Conn) error 
 		}
 		for at := range p.d.mentioned(words(source), depends) {
 			if oid := p.d.tables[at].ref.OID; oid != relation {
-				p.act(relation, oid, p.d.owned(owner), need)
+				p.act(relation, oid, p.d.owned(owner), need, byTrigger)
 			}
 		}
 		return nil

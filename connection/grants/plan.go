@@ -106,7 +106,7 @@ func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]Mad
 	}
 	p.compareDrops()
 	p.byMaker()
-	p.digest()
+	p.digest(within)
 	return p.plan
 }
 
@@ -313,7 +313,7 @@ func (p *planner) add(list *[]change, c change) {
 
 // digest remembers what is wanted of each role, and takes the mark of drift off
 // changes of roles of which something else was wanted before.
-func (p *planner) digest() {
+func (p *planner) digest(within map[string]bool) {
 	sums := map[string][]string{}
 	for name, r := range p.roles {
 		sums[name] = append(sums[name], strings.Join(r.members, "\x00"))
@@ -336,6 +336,9 @@ func (p *planner) digest() {
 		}
 	}
 	for name, parts := range sums {
+		if within != nil && !within[name] {
+			continue // a way, of which members are kept as they are, right or wrong
+		}
 		slices.Sort(parts[1:])
 		sum := sha256.Sum256([]byte(strings.Join(parts, "\x01")))
 		p.settled[name] = hex.EncodeToString(sum[:])
