@@ -87,11 +87,18 @@ func (s *stmt) execute(ctx context.Context, sql string, params []Param) (err err
 // MariaDB's limit is 1 MB or more wherever nobody made it smaller.
 const askFrom = 256 << 10
 
-// takes refuses a statement whose length would end the session (54000).
+// TooLong is the state of a statement that takes refused; no source gives it.
+const TooLong = "54M00"
+
+// takes refuses a statement whose length would end the session.
 func (c *Conn) takes(ctx context.Context, sql string, params []Param) error {
 	size := len(sql)
 	for i := range params {
-		size += max(8, len(params[i].Text), len(params[i].Bytes)) + paramOverhead
+		length := max(8, len(params[i].Text), len(params[i].Bytes))
+		if c.quiet {
+			length *= 2 // such versions write values into the statement, quotes doubled
+		}
+		size += length + paramOverhead
 	}
 	if c.lib.traits.longestSQL == "" || size < askFrom {
 		return nil
@@ -110,7 +117,7 @@ func (c *Conn) takes(ctx context.Context, sql string, params []Param) error {
 	if size <= longest {
 		return nil
 	}
-	return &Error{State: "54000", Driver: c.spec.Driver,
+	return &Error{State: TooLong, Driver: c.spec.Driver,
 		Message: fmt.Sprintf("the statement has %d bytes with its values, and this source takes %d at most", size, longest)}
 }
 

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,6 +81,10 @@ func (p *pool) open(key connKey, source *Source, d fdw.Dialect, how *fdw.Connect
 		pool: p, key: key, server: source.ServerName, driver: how.Driver, dialect: d, conn: conn,
 		inside: make(chan struct{}, 1), opened: time.Now(), used: time.Now(),
 		single: conn.Info().MaxStatements == 1,
+	}
+	r.elsewhere = func() bool {
+		now, err := d.Connection(source.Server, source.Mapping, p.engine.env())
+		return err != nil || !slices.Equal(now.Attrs, how.Attrs)
 	}
 	if err := r.setUp(ctx, source, how); err != nil {
 		conn.Close()

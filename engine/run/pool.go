@@ -114,7 +114,7 @@ func (p *pool) choose(key connKey, source *Source, patient bool) (r *remote, wai
 	}
 	busy := false
 	for candidate := range p.remotes {
-		if candidate.moved && patient {
+		if candidate.moved && patient && candidate.driver == source.Server["driver"] {
 			return nil, p.wake, nil, nil // what is opened now would share what it reads
 		}
 		if candidate.key != key || candidate.broken {
@@ -246,7 +246,7 @@ func (p *pool) prepare(ctx context.Context, r *remote) (ready, began bool, err e
 		}
 		return false, false, nil
 	}
-	if p.begins(r) && r.conn.Moved() {
+	if p.begins(r) && (r.conn.Moved() || r.how().common && r.elsewhere()) {
 		p.mu.Lock()
 		r.moved = true
 		p.mu.Unlock()

@@ -10,15 +10,16 @@ import (
 
 // remote is one open connection to a source. Guarded by the pool's mutex.
 type remote struct {
-	pool    *pool
-	key     connKey
-	server  string
-	driver  string
-	dialect fdw.Dialect
-	conn    *odbc.Conn
-	inside  chan struct{} // holds one token: who has it may begin or end the transaction
-	single  bool          // one active statement only
-	opened  time.Time
+	pool      *pool
+	key       connKey
+	server    string
+	driver    string
+	dialect   fdw.Dialect
+	conn      *odbc.Conn
+	inside    chan struct{} // holds one token: who has it may begin or end the transaction
+	single    bool          // one active statement only
+	opened    time.Time
+	elsewhere func() bool // the source's options lead to another file now
 
 	// guarded by pool.mu
 	users      int    // fetches that hold the connection

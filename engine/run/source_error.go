@@ -43,7 +43,7 @@ var bySQLState = []struct {
 	{"42501", causeDenied},
 	{"57014", causeCanceled}, {"HY008", causeCanceled}, {"70100", causeCanceled},
 	{"08", causeLost}, {"57P", causeLost},
-	{"22", causeData}, {"40", causeConflict}, {"54000", causeTooLong},
+	{"22", causeData}, {"40", causeConflict}, {odbc.TooLong, causeTooLong},
 }
 
 // byNative tells causes by the codes of MariaDB, whose driver gives HY000 for many.
