@@ -139,7 +139,7 @@ var mariadbTexts = []string{"char", "varchar", "tinytext", "text", "mediumtext",
 const maxDirectDigits = 60
 
 func (d mariadb) Direct(c *TableColumn) (Transfer, bool) {
-	if mariadbDirect[c.BaseType] == nil || c.BaseType == "numeric" && c.Typmod > 4 && neverDirect(c.Typmod-4) || c.TypeName == "numeric(20,0)" {
+	if mariadbDirect[c.BaseType] == nil || neverDirect(c.TypeName) {
 		return Transfer{}, false
 	}
 	t, err := d.Transfer(c)
@@ -150,7 +150,11 @@ func (d mariadb) Direct(c *TableColumn) (Transfer, bool) {
 }
 
 // neverDirect: an unsigned BIGINT as it is imported, or more digits than the driver hands over.
-func neverDirect(shape int32) bool { return shape == 20<<16 || shape>>16 > maxDirectDigits }
+func neverDirect(printed string) bool {
+	var digits int
+	_, err := fmt.Sscanf(printed, "numeric(%d", &digits)
+	return err == nil && (digits > maxDirectDigits || printed == "numeric(20,0)")
+}
 
 func (mariadb) Fits(c *TableColumn, d Described) bool {
 	return slices.Contains(mariadbDirect[c.BaseType], d.TypeName) && d.Precision <= maxDirectDigits
