@@ -92,6 +92,9 @@ const TooLong = "54M00"
 
 // takes refuses a statement whose length would end the session.
 func (c *Conn) takes(ctx context.Context, sql string, params []Param) error {
+	if c.lib.traits.longestSQL == "" {
+		return nil
+	}
 	size := len(sql)
 	for i := range params {
 		length := max(8, len(params[i].Text), len(params[i].Bytes))
@@ -100,7 +103,7 @@ func (c *Conn) takes(ctx context.Context, sql string, params []Param) error {
 		}
 		size += length + paramOverhead
 	}
-	if c.lib.traits.longestSQL == "" || size < askFrom {
+	if size < askFrom {
 		return nil
 	}
 	rows, err := c.QueryStrings(ctx, c.lib.traits.longestSQL, nil)

@@ -42,13 +42,11 @@ hide_api_keys(char *text)
 static void
 hide_activity(void)
 {
-	char	   *shown;
+	char	   *shown = pc_without_secret(debug_query_string);
 
-	if ((shown = pc_without_secret(debug_query_string)) != NULL)
-		;
-	else if (holds_api_key(debug_query_string))
+	if (shown == NULL && holds_api_key(debug_query_string))
 		shown = pstrdup(debug_query_string);
-	else
+	if (shown == NULL)
 		return;
 	hide_api_keys(shown);
 	pgstat_report_activity(STATE_RUNNING, shown);

@@ -2,34 +2,21 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"portcullis.dev/portcullis/internal/testenv"
 )
 
 func datasync(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
 
 // privateKB is the private memory of a process, in kB.
 func privateKB(pid uint32) (int64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	if err != nil {
-		return 0, err
-	}
-	var sum int64
-	for line := range strings.Lines(string(b)) {
-		var kb int64
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(name, "Private_") {
-			if _, err := fmt.Sscan(value, &kb); err != nil {
-				return 0, err
-			}
-			sum += kb
-		}
-	}
-	return sum, nil
+	kb, err := testenv.PrivateKB(int(pid))
+	return int64(kb), err
 }
 
 // peak samples the private memory of a process while f runs, 100 times a second.

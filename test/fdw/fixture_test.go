@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"testing"
 	"time"
@@ -114,14 +113,7 @@ func dialsOnce(t *testing.T) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dial, dialled := config.DialFunc, false
-	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if dialled {
-			return nil, errors.New("this client dials once")
-		}
-		dialled = true
-		return dial(ctx, network, address)
-	}
+	testenv.DialOnce(config)
 	conn, err := pgx.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

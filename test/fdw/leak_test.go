@@ -1,12 +1,7 @@
 package fdw_test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,42 +10,13 @@ import (
 	"portcullis.dev/portcullis/internal/testenv"
 )
 
-// held is what a process holds of things that may leak.
-type held struct {
-	threads     int
-	descriptors int
-	privateKB   int
-}
-
-func holds(t *testing.T, pid int) held {
+func holds(t *testing.T, pid int) testenv.Held {
 	t.Helper()
-	var h held
-	h.threads = entries(t, fmt.Sprintf("/proc/%d/task", pid))
-	h.descriptors = entries(t, fmt.Sprintf("/proc/%d/fd", pid))
-	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	h, err := testenv.Holds(pid)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for line := range bytes.Lines(rollup) {
-		f := strings.Fields(string(line))
-		if len(f) > 1 && strings.HasPrefix(f[0], "Private_") && strings.HasSuffix(f[0], ":") {
-			kb, err := strconv.Atoi(f[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			h.privateKB += kb
-		}
 	}
 	return h
-}
-
-func entries(t *testing.T, dir string) int {
-	t.Helper()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
 }
 
 // remoteSessions counts the sessions of the extension at the source.
@@ -89,13 +55,13 @@ func TestManyScansLeaveNothing(t *testing.T) {
 	// What is free but not given back yet does not count: that happens at rest.
 	_ = testenv.Until(t.Context(), 15*time.Second, func() (bool, error) { // what it holds then is judged below
 		after = holds(t, pid)
-		return after.privateKB-before.privateKB <= 4096, nil
+		return after.PrivateKB-before.PrivateKB <= 4096, nil
 	})
 	t.Logf("before %+v, after %+v", before, after)
-	if after.threads > before.threads+2 || after.descriptors > before.descriptors+2 {
+	if after.Threads > before.Threads+2 || after.Descriptors > before.Descriptors+2 {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
-	if grown := after.privateKB - before.privateKB; grown > 4096 {
+	if grown := after.PrivateKB - before.PrivateKB; grown > 4096 {
 		t.Errorf("%d kB more after %d scans: before %+v, after %+v", grown, scans, before, after)
 	}
 }
@@ -131,7 +97,7 @@ func TestManySessionsLeaveNothing(t *testing.T) {
 		return n == 0, err
 	})
 	now := holds(t, shared.local.PID())
-	if now.descriptors > postmaster.descriptors || now.privateKB > postmaster.privateKB+2048 {
+	if now.Descriptors > postmaster.Descriptors || now.PrivateKB > postmaster.PrivateKB+2048 {
 		t.Errorf("the postmaster held %+v, now %+v", postmaster, now)
 	}
 }

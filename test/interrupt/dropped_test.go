@@ -100,8 +100,8 @@ func testLockedFile(t *testing.T, s *site) {
 		wantRows(t, used, 20000)
 		unlock := s.spare.Lock(t)
 		t.Run(actor+" cancel", func(t *testing.T) { s.cancel(t, actor, p) })
-		t.Run(actor+" terminate", func(t *testing.T) { s.terminate(t, actor, p) })
-		t.Run(actor+" disconnect", func(t *testing.T) { s.disconnect(t, actor, p) })
+		t.Run(actor+" terminate", func(t *testing.T) { s.ends(t, actor, p, s.terminated) })
+		t.Run(actor+" disconnect", func(t *testing.T) { s.ends(t, actor, p, s.disconnected) })
 		t.Run(actor+" timeout", func(t *testing.T) { s.timeouts(t, actor, []place{p}) })
 		t.Run(actor+" unlock", func(t *testing.T) {
 			waiting := []*victim{start(fresh, p.sql), start(used, p.sql)}

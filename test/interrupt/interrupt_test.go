@@ -22,8 +22,8 @@ func testInterrupts(t *testing.T, s *site) {
 				places := s.places(actor, kind)
 				for _, p := range places {
 					t.Run("cancel "+p.name, func(t *testing.T) { s.cancel(t, actor, p) })
-					t.Run("terminate "+p.name, func(t *testing.T) { s.terminate(t, actor, p) })
-					t.Run("disconnect "+p.name, func(t *testing.T) { s.disconnect(t, actor, p) })
+					t.Run("terminate "+p.name, func(t *testing.T) { s.ends(t, actor, p, s.terminated) })
+					t.Run("disconnect "+p.name, func(t *testing.T) { s.ends(t, actor, p, s.disconnected) })
 				}
 				t.Run("timeout", func(t *testing.T) { s.timeouts(t, actor, places) })
 			})
@@ -60,10 +60,11 @@ func (s *site) cancelled(t *testing.T, v *victim) {
 	v.wantServed(t, began, "57014")
 }
 
-func (s *site) terminate(t *testing.T, actor string, p place) {
+// ends has a session end in one way or another.
+func (s *site) ends(t *testing.T, actor string, p place, how func(*testing.T, *victim)) {
 	v := start(s.login(t, actor), p.sql)
 	p.there(t, v)
-	s.terminated(t, v)
+	how(t, v)
 	s.quietAfterExit(t, p.kind)
 }
 
@@ -73,13 +74,6 @@ func (s *site) terminated(t *testing.T, v *victim) {
 	s.do(t, "SELECT pg_terminate_backend($1)", int32(v.pid))
 	v.wantServed(t, began, "57P01")
 	s.gone(t, v.pid)
-}
-
-func (s *site) disconnect(t *testing.T, actor string, p place) {
-	v := start(s.login(t, actor), p.sql)
-	p.there(t, v)
-	s.disconnected(t, v)
-	s.quietAfterExit(t, p.kind)
 }
 
 func (s *site) disconnected(t *testing.T, v *victim) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -24,8 +23,7 @@ type held struct{ threads, descriptors, blocks, memoryKB int }
 
 func holds(t *testing.T, pid int) held {
 	t.Helper()
-	h := held{threads: entries(t, fmt.Sprintf("/proc/%d/task", pid)), descriptors: entries(t, fmt.Sprintf("/proc/%d/fd", pid))}
-	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	h, err := testenv.Holds(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,27 +31,7 @@ func holds(t *testing.T, pid int) held {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.blocks = bytes.Count(maps, []byte("portcullis-rows"))
-	for line := range bytes.Lines(rollup) {
-		f := strings.Fields(string(line))
-		if len(f) > 1 && f[0] == "Anonymous:" {
-			kb, err := strconv.Atoi(f[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			h.memoryKB = kb
-		}
-	}
-	return h
-}
-
-func entries(t *testing.T, dir string) int {
-	t.Helper()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
+	return held{h.Threads, h.Descriptors, bytes.Count(maps, []byte("portcullis-rows")), h.AnonymousKB}
 }
 
 // grown compares the second half of a run with the first: what is kept for
@@ -166,19 +144,6 @@ func (s *site) sessions(t *testing.T, n int) {
 }
 
 // remoteSessions counts the engine's sessions at a server.
-func (s *site) remoteSessions(ctx context.Context, kind string) (n int, err error) {
-	if kind == "my" {
-		out, err := s.MariaDB.Query(ctx, "", "SELECT count(*) FROM information_schema.processlist WHERE user = 'reader'")
-		if err != nil {
-			return 0, err
-		}
-		_, err = fmt.Sscan(out, &n)
-		return n, err
-	}
-	conn, err := pgx.Connect(ctx, s.Postgres.DSN("postgres"))
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	return n, conn.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'reader'").Scan(&n)
+func (s *site) remoteSessions(ctx context.Context, kind string) (int, error) {
+	return s.countAt(ctx, kind, "FROM information_schema.processlist WHERE user = 'reader'", "FROM pg_stat_activity WHERE usename = 'reader'")
 }

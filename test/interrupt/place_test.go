@@ -124,9 +124,14 @@ func (s *site) works(t *testing.T, kind string, v *victim) {
 }
 
 // sleeping counts the statements that sleep at a server.
-func (s *site) sleeping(ctx context.Context, kind string) (n int, err error) {
+func (s *site) sleeping(ctx context.Context, kind string) (int, error) {
+	return s.countAt(ctx, kind, "FROM information_schema.processlist WHERE state = 'User sleep'", "FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+}
+
+// countAt counts rows at a server, in the words of each kind.
+func (s *site) countAt(ctx context.Context, kind, atMariaDB, atPostgres string) (n int, err error) {
 	if kind == "my" {
-		out, err := s.MariaDB.Query(ctx, "", "SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep'")
+		out, err := s.MariaDB.Query(ctx, "", "SELECT count(*) "+atMariaDB)
 		if err != nil {
 			return 0, err
 		}
@@ -138,7 +143,7 @@ func (s *site) sleeping(ctx context.Context, kind string) (n int, err error) {
 		return 0, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	return n, conn.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").Scan(&n)
+	return n, conn.QueryRow(ctx, "SELECT count(*) "+atPostgres).Scan(&n)
 }
 
 // waits tells whether a session waits for what is outside of PostgreSQL.

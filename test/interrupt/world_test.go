@@ -170,28 +170,7 @@ func (s *site) source(kind string) *world.Source {
 // gone would dial again to have its statement cancelled.
 func (s *site) login(t testing.TB, role string) *pgx.Conn {
 	t.Helper()
-	config, err := pgx.ParseConfig(s.As(role))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dial, dialled := config.DialFunc, false
-	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if dialled {
-			return nil, errors.New("this client dials once")
-		}
-		dialled = true
-		return dial(ctx, network, address)
-	}
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatalf("%s cannot log in: %v", role, err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		_ = conn.Close(ctx) // a test may have ended it
-	})
-	return conn
+	return s.LoginBy(t, role, testenv.DialOnce)
 }
 
 // reroute makes a source like that of a kind, reached by a forwarder.

@@ -230,7 +230,18 @@ func (w *World) PasswordOf(role string) string { return w.password[role] }
 // Login opens a session that ends with the test.
 func (w *World) Login(t testing.TB, role string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), w.As(role))
+	return w.LoginBy(t, role, func(*pgx.ConnConfig) {})
+}
+
+// LoginBy is Login by a client that is set up otherwise.
+func (w *World) LoginBy(t testing.TB, role string, set func(*pgx.ConnConfig)) *pgx.Conn {
+	t.Helper()
+	config, err := pgx.ParseConfig(w.As(role))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(config)
+	conn, err := pgx.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatalf("%s cannot log in: %v", role, err)
 	}
