@@ -70,6 +70,11 @@ extern void pc_record_intent(pc_frame *frame);
 extern void pc_record_denied(pc_frame *frame, const char *sqlstate, const char *reason);
 extern void pc_record_completion(pc_frame *frame);	/* never raises */
 
+/* stmttext.c */
+extern char *pc_statement_text(const QueryDesc *query);	/* "" where it cannot be told from others in the same text */
+extern PlannedStmt *pc_current_utility; /* the utility statement now running, innermost */
+extern const char *pc_current_utility_text; /* its source text */
+
 /* decide.c */
 extern void pc_decide_frame(pc_frame *frame);
 extern void pc_check_frame(pc_frame *frame);	/* do its decisions still hold? */

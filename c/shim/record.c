@@ -4,31 +4,11 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
 #include "govern.h"
 #include "loader.h"
 #include "shmem.h"
-
-/* The part of the source text that is this statement. */
-static char *
-statement_text(pc_frame *frame)
-{
-	const char *text = frame->query->sourceText;
-	int			location = frame->stmt->stmt_location;
-	int			length = frame->stmt->stmt_len;
-	int			total;
-
-	if (text == NULL)
-		return pstrdup("");
-	total = (int) strlen(text);
-	if (location < 0 || location > total)
-		return pstrdup(text);
-	if (length <= 0 || length > total - location)
-		length = total - location;
-	return pnstrdup(text + location, length);
-}
 
 static void
 prepare(pc_audit_request *request, pc_frame *frame, const char *kind)
@@ -64,7 +44,7 @@ pc_record_intent(pc_frame *frame)
 	MemoryContext old = MemoryContextSwitchTo(frame->context);
 
 	prepare(&request, frame, "intent");
-	request.statement = statement_text(frame);
+	request.statement = pc_statement_text(frame->query);
 	request.scans = frame->scans;
 	request.nscans = frame->nscans;
 	frame->position = append(&request, frame->role);
@@ -79,7 +59,7 @@ pc_record_denied(pc_frame *frame, const char *sqlstate, const char *reason)
 	pc_audit_request request;
 
 	prepare(&request, frame, "denied");
-	request.statement = statement_text(frame);
+	request.statement = pc_statement_text(frame->query);
 	request.sqlstate = sqlstate;
 	request.message = reason;
 	pc_spool_wait(append(&request, frame->role));

@@ -150,6 +150,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 {
 	Node	   *stmt = pstmt->utilityStmt;
 	IntoClause *outer_into = pc_current_into;
+	PlannedStmt *outer_stmt = pc_current_utility;
+	const char *outer_text = pc_current_utility_text;
 	bool		outer_set = pc_impersonation_by_set;
 	bool		done = false;
 
@@ -165,6 +167,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	pstmt = pc_seal_mapping(pstmt, &query, &read_only);
 	PG_TRY();
 	{
+		pc_current_utility = pstmt;
+		pc_current_utility_text = query;
 		if (IsA(stmt, CreateTableAsStmt))
 			pc_current_into = ((CreateTableAsStmt *) stmt)->into;
 		pc_impersonation_by_set = sets_impersonation(stmt);
@@ -177,6 +181,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	PG_FINALLY();
 	{
 		pc_current_into = outer_into;
+		pc_current_utility = outer_stmt;
+		pc_current_utility_text = outer_text;
 		pc_impersonation_by_set = outer_set;
 	}
 	PG_END_TRY();

@@ -62,6 +62,7 @@ func TestNode(t *testing.T) {
 		{"impersonation", testImpersonation},
 		{"limits", testLimits},
 		{"audit", testAudit},
+		{"statements", testStatements},
 		{"chain", testChain},
 		{"verified", testVerified},
 		{"spool", testSpoolFailure},

@@ -1,0 +1,85 @@
+package govern
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/test/world"
+)
+
+// testStatements: a record holds the statement as it was typed, with the
+// comments in front of it (many clients say there who asks), and nothing of
+// the statements beside it, on every version of PostgreSQL.
+func testStatements(t *testing.T, n *node) {
+	const read = "SELECT count(id) FROM immuta.staff_pg"
+	n.exec(t, "CREATE SCHEMA ruled; CREATE TABLE ruled.asked (n bigint); CREATE TABLE ruled.counted (n bigint)")
+	n.exec(t, "CREATE RULE also AS ON INSERT TO ruled.asked DO ALSO INSERT INTO ruled.counted "+read)
+	defer n.exec(t, "DROP SCHEMA ruled CASCADE")
+	for _, test := range []struct {
+		name, role, sql string
+		extended        bool
+		want            []string
+	}{
+		{name: "alone", sql: read, want: []string{read}},
+		{name: "comments before and behind", sql: "/* report 7; */ -- by the hour; daily\n" + read + " /* end */ -- ;", want: []string{"/* report 7; */ -- by the hour; daily\n" + read + " /* end */ -- ;"}},
+		{name: "extended protocol", extended: true, sql: "/* report 7 */ " + read, want: []string{"/* report 7 */ " + read}},
+		{name: "among others", sql: "SELECT 'other'; -- a; b /*\n/* c /* d; */ */ " + read + " /* e */; SELECT 'other'; /* f */ " + read + ";; -- other",
+			want: []string{" -- a; b /*\n/* c /* d; */ */ " + read + " /* e */", " /* f */ " + read}},
+		{name: "behind nothing", sql: "/* other */;; /* a */ " + read, want: []string{" /* a */ " + read}},
+		{name: "behind odd quoting", sql: `SELECT 'other; /* '' ', $a$; ' $ $a$, E'\';'' ', 1 AS "other;"" -- "; /* a */ ` + read, want: []string{" /* a */ " + read}},
+		{name: "behind a function's body", role: world.Exempt,
+			sql:  "CREATE FUNCTION pg_temp.other() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END; /* a */ " + read,
+			want: []string{" /* a */ " + read}},
+		{name: "cursor", sql: "BEGIN; /* a */ DECLARE c CURSOR FOR " + read + "; FETCH c; SELECT 'other'; COMMIT", want: []string{" /* a */ DECLARE c CURSOR FOR " + read}},
+		{name: "prepared", sql: "SELECT 'other'; /* a */ PREPARE p AS " + read + "; /* b */ EXECUTE p; DEALLOCATE p", want: []string{" /* a */ PREPARE p AS " + read}},
+		{name: "copied", sql: "SELECT 'other'; /* a */ COPY (" + read + ") TO STDOUT; SELECT 'other'", want: []string{" /* a */ COPY (" + read + ") TO STDOUT"}},
+		{name: "explained", role: world.Exempt, sql: "SELECT 'other'; /* a */ EXPLAIN ANALYZE " + read + "; SELECT 'other'", want: []string{" /* a */ EXPLAIN ANALYZE " + read}},
+		{name: "kept in a table", role: world.Exempt, sql: "/* a */ CREATE TEMPORARY TABLE kept AS " + read + "; SELECT 'other'", want: []string{"/* a */ CREATE TEMPORARY TABLE kept AS " + read}},
+		{name: "in a block", sql: "DO $$ BEGIN EXECUTE 'SELECT ''other''; /* a */ " + read + "; SELECT ''other'''; END $$", want: []string{" /* a */ " + read}},
+		{name: "explained in a block", role: world.Exempt,
+			sql:  "DO $$ BEGIN EXECUTE 'SELECT ''other''; /* a */ EXPLAIN ANALYZE " + read + "; SELECT ''other'''; END $$",
+			want: []string{" /* a */ EXPLAIN ANALYZE " + read}},
+		{name: "by a rule", role: n.User, sql: "SELECT 'other'; /* a */ INSERT INTO ruled.asked VALUES (1); SELECT 'other'", want: []string{" /* a */ INSERT INTO ruled.asked VALUES (1)"}},
+		{name: "by a rule in a block", role: n.User, sql: "DO $$ BEGIN EXECUTE 'SELECT ''other''; INSERT INTO ruled.asked VALUES (1)'; END $$", want: []string{""}},
+		{name: "denied", role: world.Dan, sql: "SELECT 'other'; /* a */ " + read + "; SELECT 'other'", want: []string{" /* a */ " + read}},
+		{name: "quoted otherwise than now", sql: `SET standard_conforming_strings = off; SELECT 'other\'; /* a */ ` + read, want: []string{" /* a */ " + read}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			role := test.role
+			if role == "" {
+				role = world.Eve
+			}
+			conn := n.Login(t, role)
+			var err error
+			if test.extended {
+				_, err = conn.Exec(t.Context(), test.sql, pgx.QueryExecModeDescribeExec)
+			} else {
+				_, err = conn.PgConn().Exec(t.Context(), test.sql).ReadAll()
+			}
+			if role == world.Dan {
+				wantError(t, err, "42501", "")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			n.shipped(t, conn, "role="+role, func(records []record) bool {
+				got = nil
+				for _, r := range slices.Backward(records) {
+					if r.Kind == "intent" || r.Kind == "denied" {
+						got = append(got, r.Statement)
+					}
+				}
+				return len(got) >= len(test.want)
+			})
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got  %s\nwant %s", quoted(got), quoted(test.want))
+			}
+		})
+	}
+}
+
+func quoted(texts []string) string { return strings.Trim(fmt.Sprintf("%q", texts), "[]") }
