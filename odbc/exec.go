@@ -97,11 +97,10 @@ func (c *Conn) takes(ctx context.Context, sql string, params []Param) error {
 	}
 	size := len(sql)
 	for i := range params {
-		length := max(8, len(params[i].Text), len(params[i].Bytes))
-		if c.quiet {
-			length *= 2 // such versions write values into the statement, quotes doubled
+		size += max(8, len(params[i].Text), len(params[i].Bytes)) + paramOverhead
+		if c.quiet { // such versions write values into the statement
+			size += escapes(params[i].Text) + escapes(params[i].Bytes)
 		}
-		size += length + paramOverhead
 	}
 	if size < askFrom {
 		return nil
@@ -122,6 +121,18 @@ func (c *Conn) takes(ctx context.Context, sql string, params []Param) error {
 	}
 	return &Error{State: TooLong, Driver: c.spec.Driver,
 		Message: fmt.Sprintf("the statement has %d bytes with its values, and this source takes %d at most", size, longest)}
+}
+
+// escapes counts the bytes before which libmariadb puts another one when it
+// writes a value into a statement.
+func escapes[T string | []byte](value T) (n int) {
+	for i := range len(value) {
+		switch value[i] {
+		case 0, '\n', '\r', 0x1a, '"', '\'', '\\':
+			n++
+		}
+	}
+	return n
 }
 
 // paramOverhead is more than what the protocol puts around a value.

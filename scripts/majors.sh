@@ -17,7 +17,7 @@ packages() {
 	echo "postgresql-$1 postgresql-server-dev-$1 libicu-dev libkrb5-dev gcc make libc6-dev pgbouncer
 		unixodbc-dev odbc-postgresql odbc-mariadb libsqliteodbc mariadb-server sqlite3"
 }
-tests=${MAJORS_TESTS:-fdw govern e2e attack native}
+tests=${MAJORS_TESTS:-fdw govern e2e attack interrupt native}
 
 # The mirror that this machine's own packages come from.
 mirror() {
@@ -80,7 +80,9 @@ run_tests() { # folder, major
 		failed=
 		for name; do
 			echo "majors: $("$tree" --version): test/$name"
+			SECONDS=0
 			(cd "test/$name" && ../../build/"$name.test" -test.count=1 -test.timeout=20m ${MAJORS_FLAGS:-}) || failed="$failed $name"
+			echo "majors: $SECONDS s"
 		done
 		[ -z "$failed" ] || { echo "majors: $("$tree" --version): failed:$failed" >&2; exit 1; }' majors $tests
 }

@@ -133,6 +133,13 @@ func wantLongParameters(t *testing.T, conn *pgx.Conn, limited bool) {
 			}
 		}
 	}
+	// Twice as long where the driver writes it into the statement.
+	var n int64
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM numbers WHERE word = $1 OR n = 1", strings.Repeat("'", 9<<20)).Scan(&n); err == nil && n != 1 {
+		t.Errorf("quotes: %d rows", n)
+	} else if err != nil {
+		wantState(t, err, "54000")
+	}
 	if after := connections(); after != before {
 		t.Errorf("connected anew: %q, before %q", after, before)
 	}
