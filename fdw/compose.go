@@ -328,6 +328,9 @@ func (c *composer) conditions() error {
 		if why == "" {
 			exact, why = c.d.Exact(e, c.r.Table, c.r.Conditions.Facts)
 		}
+		if exact == Fallible && c.r.Decision != nil {
+			exact, why = No, "it may fail, and what an error of the source says is hidden where a policy holds"
+		}
 		// A guard needs the whole row filter at the source.
 		if exact == Guarded && c.s.Filter != nil {
 			exact, why = No, "it may fail on rows that only the engine can hide"

@@ -15,8 +15,12 @@ type Exactness int
 const (
 	// No: it stays here.
 	No Exactness = iota
-	// Guarded: exact, but it may fail on a row or is costly, so it may only
-	// see rows that the row filter lets through (POLICY.md, "Remote
+	// Fallible: exact, and it fails on the rows on which PostgreSQL fails. Where a
+	// policy holds it stays here: what an error of a source says is hidden
+	// then, and a person would miss the error that PostgreSQL gives.
+	Fallible
+	// Guarded: exact, but not proved to be harmless on every row, so it may
+	// only see rows that the row filter lets through (POLICY.md, "Remote
 	// statements").
 	Guarded
 	// Total: exact and it cannot fail on any row.

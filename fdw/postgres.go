@@ -265,7 +265,12 @@ func (postgres) truth(sql string) string { return sql }
 
 // like: the same code matches characters of UTF-8 on both sides, under every
 // deterministic collation (manual, "LIKE").
-func (postgres) like(p *printer, value Expr, cl class, _ *string, pattern Expr, not bool) error {
+func (postgres) like(p *printer, value Expr, cl class, constant *string, pattern Expr, not bool) error {
+	if constant == nil {
+		p.fallible() // a pattern that ends in its escape character
+	} else if _, ok := parseLike(*constant); !ok {
+		p.fallible()
+	}
 	p.w.Raw("(")
 	if err := p.scalar(value, cl); err != nil {
 		return err
@@ -339,9 +344,16 @@ var (
 	postgresCalls = map[string]bool{"abs": true, "length": true, "char_length": true, "character_length": true,
 		"octet_length": true, "substring": true, "substr": true, "date_trunc": true, "mod": true, "floor": true, "ceil": true,
 		"ceiling": true, "sign": true, "numeric": true, "float8": true, "text": true, "timestamp": true, "int4": true, "int8": true}
+	// What fails on no value.
+	postgresTotal = map[string]bool{"length": true, "char_length": true, "character_length": true, "octet_length": true,
+		"floor": true, "ceil": true, "ceiling": true, "sign": true, "text": true}
 )
 
 func (d postgres) call(p *printer, f Fact, args []Expr, cl class) error {
+	_, _, fits := p.opRange(&Op{Operator: f, Args: args})
+	if !fits && !postgresTotal[f.Name] && !(len(args) == 1 && widens(f.Left, f.Result)) {
+		p.fallible()
+	}
 	switch {
 	case postgresInfix[f.Name] && len(args) == 2 && arithmetic(f.Left, f.Right):
 		return p.typed("("+"", " "+f.Name+" ", ")", args, f.Left, f.Right)

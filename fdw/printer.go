@@ -99,8 +99,11 @@ func printTo(r rules, e Expr, t *Table, f *Facts, w *SQLWriter) error {
 	return err
 }
 
-// guarded notes that what is being printed may fail on some row.
+// guarded notes that what is being printed is for visible rows only.
 func (p *printer) guarded() { p.exact = min(p.exact, Guarded) }
+
+// fallible notes that what is being printed fails on some rows.
+func (p *printer) fallible() { p.exact = min(p.exact, Fallible) }
 
 // cond prints a boolean expression in parentheses or as one term.
 func (p *printer) cond(e Expr) error {

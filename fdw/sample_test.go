@@ -102,7 +102,7 @@ func describe(t *testing.T, d Dialect, e Expr, table *Table, f *Facts) string {
 	if err := d.Print(e, table, f, w); err != nil {
 		t.Fatal(err)
 	}
-	out := map[Exactness]string{Guarded: "guarded", Total: "total"}[exact] + ": " + w.SQL()
+	out := map[Exactness]string{Fallible: "fallible", Guarded: "guarded", Total: "total"}[exact] + ": " + w.SQL()
 	for _, a := range w.Args() {
 		v, err := a.Value(nil)
 		if err != nil {

@@ -15,7 +15,7 @@
 -- s like 'a%'
    guarded: (CAST("s" AS pg_catalog.text) COLLATE pg_catalog."C" LIKE CAST(? AS pg_catalog.text)) | text "a%"
 -- n * 2 > 10.5
-   guarded: (("n" * CAST(? AS pg_catalog.numeric)) > CAST(? AS pg_catalog.numeric)) | text "2" | text "10.5"
+   fallible: (("n" * CAST(? AS pg_catalog.numeric)) > CAST(? AS pg_catalog.numeric)) | text "2" | text "10.5"
 -- coalesce(s, v, 'x') = 'y'
    total: (COALESCE(CAST("s" AS pg_catalog.text) COLLATE pg_catalog."C", CAST("v" AS pg_catalog.text) COLLATE pg_catalog."C", CAST(? AS pg_catalog.text)) = CAST(? AS pg_catalog.text)) | text "x" | text "y"
 -- case when id > 1 then s else 'z' end = 'q'
@@ -39,7 +39,7 @@
 -- r + 1 > id
    guarded: (("r" + CAST(? AS pg_catalog.int4)) > "id") | text "1"
 -- b + 7 = 9
-   guarded: (("b" + CAST(? AS pg_catalog.int4)) = CAST(? AS pg_catalog.int4)) | text "7" | text "9"
+   fallible: (("b" + CAST(? AS pg_catalog.int4)) = CAST(? AS pg_catalog.int4)) | text "7" | text "9"
 -- id::int8 + 7::int8 = 9
    guarded: ((pg_catalog.int8("id") + CAST(? AS pg_catalog.int8)) = CAST(? AS pg_catalog.int4)) | text "7" | text "9"
 -- length(s) > 3
