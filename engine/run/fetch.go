@@ -115,6 +115,7 @@ func (f *fetch) expire(why *Error) {
 		f.over = why
 		close(f.expired)
 		f.cancel()
+		f.scan.engine.progress()
 	}
 }
 

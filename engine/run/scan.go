@@ -211,6 +211,11 @@ func (e *Engine) ScanNext(id uint64) (unsafe.Pointer, ScanState, error) {
 		select {
 		case s.current = <-s.fetch.out:
 		default:
+			// A driver that hangs does not keep the person waiting.
+			if err := s.fetch.overtime(); err != nil {
+				s.done = true
+				return nil, ScanEnded, err
+			}
 			return nil, ScanWaits, nil
 		}
 		switch {

@@ -178,6 +178,16 @@ func (m *MariaDB) Command(ctx context.Context, database string, args ...string) 
 	return cmd, nil
 }
 
+// Lock keeps everybody else out of a table until unlock is called or the test ends.
+func (m *MariaDB) Lock(tb testing.TB, table string) (unlock func()) {
+	tb.Helper()
+	cmd, err := m.Command(tb.Context(), "", "--unbuffered")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return holdLock(tb, cmd, "LOCK TABLES "+table+" WRITE; SELECT 'locked';\n")
+}
+
 // Stop stops the server; its folder stays until the Env stops.
 func (m *MariaDB) Stop(ctx context.Context) error {
 	if m.proc == nil {

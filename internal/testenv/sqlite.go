@@ -79,23 +79,29 @@ func (s *SQLite) Lock(tb testing.TB) (unlock func()) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.CommandContext(tb.Context(), program, "-batch", s.Path)
-	in, err := cmd.StdinPipe()
+	cmd := exec.CommandContext(tb.Context(), program, "-batch", "-bail", s.Path)
+	return holdLock(tb, cmd, ".timeout 10000\nBEGIN EXCLUSIVE; SELECT 'locked';\n")
+}
+
+// holdLock keeps a client waiting after a script whose last line prints "locked".
+func holdLock(tb testing.TB, client *exec.Cmd, script string) (unlock func()) {
+	tb.Helper()
+	in, err := client.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	out, err := client.StdoutPipe()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := client.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	unlock = sync.OnceFunc(func() { _, _ = in.Close(), cmd.Wait() })
+	unlock = sync.OnceFunc(func() { _, _ = in.Close(), client.Wait() })
 	tb.Cleanup(unlock)
-	_, err = io.WriteString(in, ".timeout 10000\nBEGIN EXCLUSIVE; SELECT 'locked';\n")
+	_, err = io.WriteString(in, script)
 	if line, failed := bufio.NewReader(out).ReadString('\n'); err != nil || failed != nil || line != "locked\n" {
-		tb.Fatalf("%s is not locked: %v, %v, %q", filepath.Base(s.Path), err, failed, line)
+		tb.Fatalf("%s did not lock: %v, %v, %q", filepath.Base(client.Path), err, failed, line)
 	}
 	return unlock
 }
