@@ -33,18 +33,37 @@ func (m *roundMemory) lookDue(now time.Time) bool {
 
 // isInForce reports whether the last round left in force what is wanted now.
 func (m *roundMemory) isInForce(w known) bool {
-	return m.inForce != nil && m.inForce.Same(w.grants) && m.wantViews == w.views && !m.status.unsettled()
+	return m.inForce != nil && m.inForce.Same(w.grants) && m.wantViews == w.views && len(m.status.Pending) == 0
+}
+
+// lookLater puts a complete round off, for so long that it takes a small share of
+// the instance's time.
+func (m *roundMemory) lookLater(now time.Time) {
+	m.lookAgain = now.Add(max(firstLook, lookShare*m.took))
+}
+
+// gaveWay remembers what was in force before a complete round that gave way, and
+// what failed in it before.
+func (m *roundMemory) gaveWay(before *grants.Known, failed []connection.Pending, now time.Time) {
+	m.inForce = before
+	m.status.Pending = append(m.status.Pending, failed...)
+	m.lookLater(now)
 }
 
 // narrow does what a narrowed round can. It reports whether there is nothing to
 // be done, or told, by a complete one now.
 func (l *connectionLoop) narrow(ctx context.Context, target connection.Target, open grants.Connect, d *desired, w known, crawled bool) (done bool, err error) {
 	m := &l.memory
-	if m.isInForce(w) {
-		return !crawled && !m.lookDue(l.c.now()), nil
+	inForce, due := m.isInForce(w), m.lookDue(l.c.now())
+	if crawled || inForce && due {
+		return false, nil
 	}
+	if inForce && len(m.status.Lingering) == 0 {
+		return true, nil
+	}
+	// Where all is in force, only the sessions that linger are looked at.
 	diff := l.difference(d, w)
-	if crawled || diff == nil || m.lookDue(l.c.now()) && !l.justCompleted() {
+	if diff == nil || due && !l.justCompleted() {
 		return false, nil
 	}
 	engine, err := l.engine(target, open, nil)
@@ -57,15 +76,16 @@ func (l *connectionLoop) narrow(ctx context.Context, target connection.Target, o
 	if err != nil {
 		return false, err
 	}
-	m.status.Applied, m.status.Drift, m.status.Lingering = report.Applied, report.Drift, report.Lingering
+	m.status.Applied, m.status.Drift = report.Applied, report.Drift
+	l.takeLingering(report.Lingering)
 	m.status.Drifts += int64(report.Drift)
 	l.c.metrics.applied(m.name, report.Applied, report.Drift)
 	l.c.metrics.rounded(m.name, l.c.now().Sub(started))
 	if complete {
 		m.inForce = w.grants
 	}
-	if m.lookAgain.IsZero() {
-		m.lookAgain = l.c.now().Add(max(firstLook, lookShare*m.took))
+	if m.lookAgain.IsZero() && !inForce {
+		m.lookLater(l.c.now())
 	}
 	return complete, nil
 }
@@ -73,7 +93,7 @@ func (l *connectionLoop) narrow(ctx context.Context, target connection.Target, o
 // difference is what a narrowed round would look at; nil: a complete one is needed.
 func (l *connectionLoop) difference(d *desired, w known) *grants.Difference {
 	m := &l.memory
-	if m.status.unsettled() || m.wantViews != w.views || m.row.config != m.config || int64(len(m.tables.list)) < l.c.narrowFrom.Load() {
+	if len(m.status.Pending) > 0 || m.wantViews != w.views || m.row.config != m.config || int64(len(m.tables.list)) < l.c.narrowFrom.Load() {
 		return nil
 	}
 	diff := m.inForce.Difference(d.want, w.grants)
@@ -100,7 +120,7 @@ func (l *connectionLoop) complete(ctx context.Context, target connection.Target,
 	}
 	switch err := l.enforce(ctx, target, open, d, accounts, failed, giveWay); {
 	case errors.Is(err, grants.ErrGaveWay):
-		m.inForce, m.lookAgain = before, started
+		m.gaveWay(before, failed, l.c.now())
 		return nil
 	case err != nil:
 		return err

@@ -5,7 +5,11 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/grants"
 )
 
@@ -134,5 +138,76 @@ func TestWhatNarrowedRoundsNeverDo(t *testing.T) {
 	l.memory.row.config = "elsewhere"
 	if l.difference(d, d.known()) != nil {
 		t.Error("an instance that is reached otherwise has narrowed rounds")
+	}
+}
+
+// TestLingeringSessionsHoldUpNoNarrowedRound: up to PostgreSQL 15 a session keeps what
+// it had after a revoke; meanwhile rounds stay narrowed, and it is told until it ends.
+func TestLingeringSessionsHoldUpNoNarrowedRound(t *testing.T) {
+	w := register(t, "ana", "ben")
+	w.narrowing(3)
+	w.subscribe("t0", "ana", true)
+	w.subscribe("t0", "ben", true)
+	w.soonCan("ana", "SELECT * FROM sales.t0", true)
+	w.sync()
+	conn, err := pgx.Connect(t.Context(), w.pg.DSNAs("ana", rolePassword, "shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if _, err := conn.Exec(t.Context(), "SET ROLE "+w.setRole("t0")); err != nil {
+		t.Fatal(err)
+	}
+	w.subscribe("t0", "ana", false)
+	var st ConnectionStatus
+	status := func() ConnectionStatus {
+		st = ConnectionStatus{}
+		w.must("GET", "/v1/connections/shop/status", nil, &st)
+		return st
+	}
+	w.soon("a session lingers", func() bool { return status().State == standLingering })
+	// The complete round that follows narrowed ones tells it, too; none comes after that.
+	compared := *st.Compared
+	w.soon("compared", func() bool { return status().Compared.After(compared) })
+	compared = *st.Compared
+	if len(st.Lingering) != 1 || st.State != standLingering {
+		t.Errorf("%+v", st)
+	}
+	w.soon("looked at again", func() bool { return status().LastSync.After(compared.Add(time.Second)) })
+	w.subscribe("t1", "ben", true)
+	w.soonCan("ben", "SELECT * FROM sales.t1", true)
+	if status(); !st.Compared.Equal(compared) || len(st.Lingering) != 1 || st.State != standLingering {
+		t.Errorf("compared %v, at first %v: %+v", st.Compared, compared, st)
+	}
+	_ = conn.Close(t.Context())
+	w.inStep()
+}
+
+// TestWhatGivesWayIsKept: a complete round that gives way follows later, and what
+// failed in it before is told.
+func TestWhatGivesWayIsKept(t *testing.T) {
+	now := time.Now()
+	m := &roundMemory{took: 2 * time.Second}
+	before := grants.Know(connection.Want{})
+	m.gaveWay(before, []connection.Pending{{Statement: "CREATE OR REPLACE VIEW …"}}, now)
+	if m.lookDue(now.Add(lookShare*m.took-1)) || !m.lookDue(now.Add(lookShare*m.took)) {
+		t.Errorf("the next complete round is due at %v", m.lookAgain.Sub(now))
+	}
+	if m.inForce != before || len(m.status.Pending) != 1 {
+		t.Errorf("%+v", m.status.Pending)
+	}
+}
+
+// TestPausesEndWithSubscriptions: what is left of a round holds up no end of a subscription.
+func TestPausesEndWithSubscriptions(t *testing.T) {
+	now := time.Now()
+	l := &connectionLoop{c: &Connections{now: func() time.Time { return now }}, notUntil: now.Add(time.Minute)}
+	l.memory.expires = now.Add(time.Second)
+	if l.pause() != time.Second || l.news(l.memory.row) {
+		t.Errorf("a pause of %v, news %t", l.pause(), l.news(l.memory.row))
+	}
+	now = now.Add(time.Second)
+	if l.pause() != 0 || !l.news(l.memory.row) {
+		t.Errorf("a pause of %v, news %t", l.pause(), l.news(l.memory.row))
 	}
 }

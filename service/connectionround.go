@@ -82,7 +82,7 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 		m.loaded = true
 	}
 	if now.Before(l.notUntil) && !l.news(before) && !m.viewsLeft {
-		return l.notUntil.Sub(now), nil
+		return l.pause(), nil
 	}
 	every, err := time.ParseDuration(row.connection.SyncEvery)
 	if err != nil {
@@ -92,14 +92,14 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 		return every, l.finish(ctx, l.takeBack(ctx))
 	}
 	crawlDue := row.syncWanted > row.syncDone || m.crawled.IsZero() || now.Sub(m.crawled) >= every
-	roundDue := crawlDue || m.inForce == nil || m.status.unsettled() || row.version != m.version || row.objects != m.objects || !m.expires.IsZero() && !now.Before(m.expires) || m.lookDue(now)
+	roundDue := crawlDue || m.inForce == nil || m.status.unsettled() || row.version != m.version || row.objects != m.objects || m.expired(now) || m.lookDue(now)
 	if roundDue {
 		err := l.finish(ctx, l.round(ctx, crawlDue))
 		if err == nil && m.viewsLeft {
 			return 0, nil
 		}
 		if err != nil || m.status.unsettled() {
-			return l.notUntil.Sub(l.c.now()), err
+			return l.pause(), err
 		}
 	}
 	wait := every - l.c.now().Sub(m.crawled)
@@ -122,7 +122,21 @@ func (l *connectionLoop) news(before connectionRow) bool {
 	if row.config != before.config || row.syncWanted != before.syncWanted || row.connection.Deleting != before.connection.Deleting {
 		return true
 	}
-	return m.status.Error == nil && (row.version != m.version || row.objects != m.objects)
+	return m.status.Error == nil && (row.version != m.version || row.objects != m.objects || m.expired(l.c.now()))
+}
+
+// expired reports whether a subscription ended since the last round.
+func (m *roundMemory) expired(now time.Time) bool {
+	return !m.expires.IsZero() && !now.Before(m.expires)
+}
+
+// pause is how long nothing is done after a round that left something.
+func (l *connectionLoop) pause() time.Duration {
+	until, m := l.notUntil, &l.memory
+	if m.status.Error == nil && !m.expires.IsZero() && m.expires.Before(until) {
+		until = m.expires
+	}
+	return max(until.Sub(l.c.now()), 0)
 }
 
 // finish stores how it went, and when to try again.
@@ -351,11 +365,7 @@ func (l *connectionLoop) takeOver(r connection.Report) {
 	st := &l.memory.status
 	st.NotEnforceable = r.NotEnforceable
 	st.Equal, st.Exceeds, st.Lacks, st.Applied, st.Drift, st.Given, st.Pending = r.Equal, r.Exceeds, r.Lacks, r.Applied, r.Drift, r.Given, r.Pending
-	if n := len(r.Lingering); n > len(st.Lingering) {
-		s := r.Lingering[n-1]
-		l.c.log.Warn("a session from before a revoke is still open", "connection", l.memory.name, "pid", s.PID, "role", s.Role, "sessions", n)
-	}
-	st.Lingering = r.Lingering
+	l.takeLingering(r.Lingering)
 	st.Drifts += int64(r.Drift)
 	l.c.metrics.applied(l.memory.name, r.Applied, r.Drift)
 	alarmed := len(st.Overdue)
@@ -369,6 +379,16 @@ func (l *connectionLoop) takeOver(r connection.Report) {
 		p := st.Overdue[0]
 		l.c.log.Error("a revoke is not in force", "connection", l.memory.name, "statement", p.Statement, "since", p.Since, "blocked by", p.Blocker, "further", len(st.Overdue)-1)
 	}
+}
+
+// takeLingering keeps which sessions from before a revoke are open, and says it of new ones.
+func (l *connectionLoop) takeLingering(sessions []connection.LingeringSession) {
+	st := &l.memory.status
+	if n := len(sessions); n > len(st.Lingering) {
+		s := sessions[n-1]
+		l.c.log.Warn("a session from before a revoke is still open", "connection", l.memory.name, "pid", s.PID, "role", s.Role, "sessions", n)
+	}
+	st.Lingering = sessions
 }
 
 // takeBack ends a connection: all that it gave is taken away, then it is forgotten.

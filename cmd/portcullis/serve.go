@@ -50,6 +50,6 @@ func runServe(ctx context.Context, args []string, io streams) error {
 	default:
 		return usage(f, io, "--log-format must be text or json")
 	}
-	limitMemory()
+	limitMemory(cfg.Log)
 	return service.Serve(ctx, cfg)
 }

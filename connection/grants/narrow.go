@@ -105,7 +105,8 @@ func (d *Difference) roles(prefix string) map[string]bool {
 // Narrow brings some sets in line with what is wanted of them, after a complete
 // round that left nothing pending. complete is false where a complete round has
 // to follow at once: something is pending, or has to be told. The counts and
-// findings of the report are none.
+// findings of the report are none; its sessions that linger are all, also where no
+// set is looked at.
 func (e *Engine) Narrow(ctx context.Context, d *Difference) (r connection.Report, complete bool, err error) {
 	s := &sessions{connect: e.o.Connect}
 	defer s.close()
@@ -115,6 +116,9 @@ func (e *Engine) Narrow(ctx context.Context, d *Difference) (r connection.Report
 		return r, false, err
 	}
 	if before.plan.empty() {
+		if r.Lingering, err = e.lingering(ctx, s, before, nil); err != nil {
+			return r, false, err
+		}
 		return r, before.allSaid(), e.settle(ctx, before)
 	}
 	x, err := e.apply(ctx, s, before)
@@ -129,7 +133,7 @@ func (e *Engine) Narrow(ctx context.Context, d *Difference) (r connection.Report
 	if r.Lingering, err = e.lingering(ctx, s, after, x); err != nil {
 		return r, false, err
 	}
-	return r, after.allSaid() && len(after.plan.changes()) == 0 && len(r.Lingering) == 0, e.settle(ctx, after)
+	return r, after.allSaid() && len(after.plan.changes()) == 0, e.settle(ctx, after)
 }
 
 // allSaid reports whether there is nothing that only a complete round tells.
