@@ -169,6 +169,47 @@ func TestStaleConnectionsAreReplaced(t *testing.T) {
 	}
 }
 
+// What is lost at once after it was used was not lost while it rested: the
+// statement is not run again, since it may be what ended the server.
+func TestALostConnectionIsReplacedOnlyIfItRested(t *testing.T) {
+	s := postgresSource(t)
+	for _, test := range []struct {
+		name  string
+		used  time.Duration // from now
+		state string        // of the error, "" none
+	}{
+		{"rested, less than a check is made for", -trusted * 9 / 10, ""},
+		{"used until the statement was sent", time.Minute, stateConnectionLost},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := engineFor(t, s, nil)
+			admin := postgresAdmin(t, s)
+			const sessions = "FROM pg_stat_activity WHERE application_name = 'portcullis' AND datname = current_database()"
+			id := begin(t, e, wholeTable(s, 1))
+			if _, err := readAll(t, e, id); err != nil {
+				t.Fatal(err)
+			}
+			e.ScanEnd(id)
+			e.TransactionEnd(true)
+			waitUntil(t, func() bool { return states(e)["idle"] == 1 })
+			admin("SELECT count(pg_terminate_backend(pid)) " + sessions)
+			waitUntil(t, func() bool { return admin("SELECT count(*) "+sessions) == "0" })
+			e.pool.mu.Lock()
+			for r := range e.pool.remotes {
+				r.used = time.Now().Add(test.used)
+			}
+			e.pool.mu.Unlock()
+			rows, err := readAll(t, e, begin(t, e, wholeTable(s, 1)))
+			switch {
+			case test.state == "" && (err != nil || len(rows) != rowsIn):
+				t.Errorf("%d rows, %v", len(rows), err)
+			case test.state != "" && (err == nil || AsError(err).State != test.state):
+				t.Errorf("%d rows, %v, want %s", len(rows), err, test.state)
+			}
+		})
+	}
+}
+
 func TestAConnectionLostInMidFetchIsSaidSo(t *testing.T) {
 	s := postgresSource(t)
 	s.Server["fetch_size"] = "10"

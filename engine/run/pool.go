@@ -218,12 +218,13 @@ func (p *pool) begins(r *remote) bool {
 const trusted = time.Second
 
 // wasStale tells whether a connection that is lost was so when the statement
-// was sent: one that had rested, found out at once. Any other was lost under a
-// statement that ran, which is not run again: it may be what ended the server.
+// was sent: one that had rested since it last answered, for longer than it took to
+// find out. Any other was lost under a statement that ran, which is not run
+// again: it may be what ended the server.
 func (p *pool) wasStale(r *remote, sent time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return r.statements > 1 && time.Since(sent) < trusted
+	return r.statements > 1 && time.Since(sent) < sent.Sub(r.used)
 }
 
 // prepare makes a chosen connection ready: ends an older transaction, checks
@@ -240,6 +241,7 @@ func (p *pool) prepare(ctx context.Context, r *remote) (ready, began bool, err e
 	if inTx && !endTx {
 		return true, false, nil
 	}
+	asked := time.Now()
 	if endTx && !r.settle() || rested > trusted && !r.conn.Alive(ctx) {
 		if ctx.Err() != nil {
 			return false, false, canceled()
@@ -260,6 +262,9 @@ func (p *pool) prepare(ctx context.Context, r *remote) (ready, began bool, err e
 	}
 	p.mu.Lock()
 	r.inTx, r.tx = true, number
+	if rested > trusted {
+		r.used = asked
+	}
 	p.mu.Unlock()
 	return true, true, nil
 }

@@ -31,7 +31,7 @@ type remote struct {
 	moved      bool   // broken, and what it reads is no longer the source's file
 	abandoned  bool   // broken, and counted because a thread hangs in it
 	closed     bool
-	used       time.Time
+	used       time.Time // when it was given back, or answered a check since
 	statements int64
 }
 
