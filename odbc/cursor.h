@@ -5,6 +5,10 @@
 #include <stdbool.h>
 #include "fetch.h"
 
+#define STATUS_UNSET	((SQLUSMALLINT) 0xffff)
+#define FETCHED_UNSET	((SQLULEN) -1)
+#define IND_UNSET		((SQLLEN) INT64_MIN)
+
 #define NATIVE_TEXT_WIDTH	64	/* room for a number or date as text, doubtful drivers */
 
 typedef struct pc_col
@@ -22,7 +26,7 @@ typedef struct pc_col
 	int64_t		over_bytes;
 	char	   *text;			/* via_text: text as fetched, NATIVE_TEXT_WIDTH a row */
 	char	   *scratch;		/* row mode: where the row is bound */
-	SQLLEN		scratch_ind;
+	SQLLEN		scratch_ind;	/* IND_UNSET until the driver writes it */
 } pc_col;
 
 struct pc_cursor
@@ -69,7 +73,9 @@ int			pc_from_text(pc_cursor *c, int32_t col, const char *text, int64_t len, voi
 int64_t		pc_fetch_rows(pc_cursor *c, pc_buffer *b, pc_block *blk);
 
 /* fetch.c */
+SQLRETURN	pc_count_in(pc_cursor *c, SQLULEN array_size);
 int			pc_only_truncation(pc_cursor *c);
+int			pc_no_rows(pc_cursor *c);
 bool		pc_overflows(const pc_col *col, int64_t ind);
 int			pc_check_indicator(pc_cursor *c, int32_t col, int64_t ind);
 int			pc_own_error(pc_cursor *c, const char *state, const char *fmt,...)

@@ -10,8 +10,6 @@
 #include <string.h>
 #include "cursor.h"
 
-#define STATUS_UNSET	((SQLUSMALLINT) 0xffff)
-#define FETCHED_UNSET	((SQLULEN) -1)
 #define SHORT_TEXT		128		/* declared lengths up to this are given whole */
 #define SURE_TEXT		1024	/* ... up to this when that spares row mode */
 
@@ -214,6 +212,13 @@ pc_only_truncation(pc_cursor *c)
 	return 0;
 }
 
+/* Success without a row would go on for ever. */
+int
+pc_no_rows(pc_cursor *c)
+{
+	return pc_own_error(c, "HY000", "the driver reports success but gives no rows");
+}
+
 /* Rows of the row set: the counter if it was written, else what the status array tells. */
 static int64_t
 count_rows(pc_cursor *c)
@@ -253,6 +258,21 @@ pc_check_indicator(pc_cursor *c, int32_t col, int64_t ind)
 	return 0;
 }
 
+/* Tells the driver how many rows a fetch brings, and where it counts them. */
+SQLRETURN
+pc_count_in(pc_cursor *c, SQLULEN array_size)
+{
+	SQLRETURN	rc;
+
+	c->array_size = array_size;
+	rc = SQLSetStmtAttr(c->stmt, SQL_ATTR_ROW_ARRAY_SIZE, (SQLPOINTER) array_size, 0);
+	if (SQL_SUCCEEDED(rc))
+		rc = SQLSetStmtAttr(c->stmt, SQL_ATTR_ROW_STATUS_PTR, c->status, 0);
+	if (SQL_SUCCEEDED(rc))
+		rc = SQLSetStmtAttr(c->stmt, SQL_ATTR_ROWS_FETCHED_PTR, &c->fetched, 0);
+	return rc;
+}
+
 /* ---- block mode ---- */
 
 static SQLRETURN
@@ -261,14 +281,7 @@ bind_block(pc_cursor *c, pc_block *blk)
 	SQLRETURN	rc = SQL_SUCCESS;
 
 	if (c->array_size != (SQLULEN) c->rows)
-	{
-		c->array_size = (SQLULEN) c->rows;
-		rc = SQLSetStmtAttr(c->stmt, SQL_ATTR_ROW_ARRAY_SIZE, (SQLPOINTER) c->array_size, 0);
-		if (SQL_SUCCEEDED(rc))
-			rc = SQLSetStmtAttr(c->stmt, SQL_ATTR_ROW_STATUS_PTR, c->status, 0);
-		if (SQL_SUCCEEDED(rc))
-			rc = SQLSetStmtAttr(c->stmt, SQL_ATTR_ROWS_FETCHED_PTR, &c->fetched, 0);
-	}
+		rc = pc_count_in(c, (SQLULEN) c->rows);
 	for (int32_t i = 0; i < c->ncols && SQL_SUCCEEDED(rc); i++)
 	{
 		pc_col	   *col = &c->cols[i];
@@ -462,7 +475,7 @@ fetch_block(pc_cursor *c, pc_buffer *b, pc_block *blk)
 	if ((n = count_rows(c)) < 0)
 		return n;
 	if (n == 0)
-		return pc_own_error(c, "HY000", "the driver reports success but gives no rows");
+		return pc_no_rows(c);
 	c->short_set = (SQLULEN) n < c->array_size;
 	if ((over = scan_block(c, blk, (int32_t) n)) < 0)
 		return over;

@@ -23,6 +23,7 @@ bind_row(pc_cursor *c)
 		pc_col	   *col = &c->cols[i];
 
 		col->scratch = p;
+		col->scratch_ind = IND_UNSET;
 		p += ((size_t) col->width + 15) & ~(size_t) 7;
 		if (col->unbound)
 			continue;
@@ -45,6 +46,9 @@ take_value(pc_cursor *c, pc_buffer *b, pc_block *blk, int32_t i, int32_t row, bo
 
 	if (col->unbound)
 		return pc_get_value(c, b, blk, i, row);
+	if (ind == IND_UNSET)
+		return pc_no_rows(c);
+	col->scratch_ind = IND_UNSET;
 	pc_ind(blk, i)[row] = ind;
 	if (ind == SQL_NULL_DATA)
 		return 0;
@@ -82,11 +86,16 @@ pc_fetch_rows(pc_cursor *c, pc_buffer *b, pc_block *blk)
 
 	if (!c->row_bound && (err = bind_row(c)) != 0)
 		return err;
+	if (c->array_size == 0)
+		(void) pc_count_in(c, 1);	/* a driver that cannot is judged by its indicators */
 	while (n < c->rows && blk->arena_len <= c->o.block_bytes)
 	{
-		SQLRETURN	rc = SQLFetch(c->stmt);
+		SQLRETURN	rc;
 		bool		over = false;
 
+		c->fetched = FETCHED_UNSET;
+		c->status[0] = STATUS_UNSET;
+		rc = SQLFetch(c->stmt);
 		if (rc == SQL_NO_DATA)
 		{
 			c->ended = true;
@@ -94,8 +103,10 @@ pc_fetch_rows(pc_cursor *c, pc_buffer *b, pc_block *blk)
 		}
 		if (!SQL_SUCCEEDED(rc))
 			return PC_FETCH_DIAG;
-		if (rc == SQL_SUCCESS_WITH_INFO && pc_only_truncation(c) != 0)
+		if (c->status[0] == SQL_ROW_ERROR || (rc == SQL_SUCCESS_WITH_INFO && pc_only_truncation(c) != 0))
 			return PC_FETCH_DIAG;
+		if (c->fetched == 0 || c->status[0] == SQL_ROW_NOROW)
+			return pc_no_rows(c);
 		for (int32_t i = 0; i < c->ncols; i++)
 			if ((err = take_value(c, b, blk, i, n, &over)) != 0)
 				return err;
