@@ -32,36 +32,6 @@ func TestEnvFileIsReadByShellsAndByUs(t *testing.T) {
 	}
 }
 
-func TestRemotesLetTheReaderReadOnly(t *testing.T) {
-	l, err := newLayout()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := fetchData(t.Context(), l.data); err != nil {
-		t.Fatal(err)
-	}
-	r, err := startRemotes(t.Context(), testenv.ForTest(t), l.data, map[string]string{"ana": "of-ana"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	asReader := *r.postgres
-	asReader.User, asReader.Password = reader, r.readerPassword
-	if err := asReader.Exec(t.Context(), "aviation", "SELECT 1 / (count(*) - 10000 + 1) FROM aviation.birdstrikes"); err != nil {
-		t.Error(err)
-	}
-	if err := asReader.Exec(t.Context(), "aviation", "DELETE FROM aviation.birdstrikes"); err == nil || !strings.Contains(err.Error(), "42501") {
-		t.Errorf("the reader may write to PostgreSQL: %v", err)
-	}
-	mariaReader := *r.mariadb
-	mariaReader.User, mariaReader.Password = reader, r.readerPassword
-	if got, err := mariaReader.Query(t.Context(), "geo", "SELECT COUNT(*) FROM cities"); err != nil || got != "171075\n" {
-		t.Errorf("%q, %v", got, err)
-	}
-	if err := mariaReader.Exec(t.Context(), "geo", "DELETE FROM cities"); err == nil || !strings.Contains(err.Error(), "denied") {
-		t.Errorf("the reader may write to MariaDB: %v", err)
-	}
-}
-
 func TestStateFileLeavesNoPlaceholder(t *testing.T) {
 	root, err := testenv.Root()
 	if err != nil {
