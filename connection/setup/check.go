@@ -328,7 +328,7 @@ func (r *Report) views(ctx context.Context, conn *pgx.Conn, t connection.Target,
 	}
 	ready, err := views.Ready(ctx, conn, t)
 	if err == nil && !ready {
-		r.lack(name, true, "run what portcullis connection print-script --views prints, in database "+sqltext.Identifier(name), "views of parts of tables are not set up")
+		r.lack(name, true, "run what "+t.ScriptCommand(name)+" --views prints", "views of parts of tables are not set up")
 	}
 	return err
 }

@@ -45,7 +45,7 @@ func inspect(ctx context.Context, d *dial.Dialer, dba connection.Target, r Reque
 	}
 	if len(f.lacking) > 0 {
 		return f, &connection.Error{Code: CodePrivilege, Message: "the setup account " + dba.Username + " cannot make this instance ready",
-			Detail: strings.Join(f.lacking, "\n"), Hint: "Use an account that can, or have a DBA run the script that `portcullis connection print-script` prints."}
+			Detail: strings.Join(f.lacking, "\n"), Hint: "Use an account that can, or have a DBA run the script that `" + r.Target.ScriptCommand("") + "` prints."}
 	}
 	if f.accountExists && r.Target.AWS == nil && r.Target.Password != "" {
 		f.keepPassword = logsIn(ctx, d, r.Target)

@@ -56,6 +56,10 @@ func TestScriptByPsql(t *testing.T) {
 					if again := w.state(); again != done {
 						t.Errorf("the second run changed something:\n%s\n%s", done, again)
 					}
+					if mode == connection.ModeBroker {
+						w.keepsASchema(script)
+					}
+					w.sql("shop", printedDefaults(out)+"ALTER DEFAULT PRIVILEGES FOR ROLE other IN SCHEMA theirs GRANT SELECT ON TABLES TO PUBLIC;")
 					if removed := w.remove(o); strip(removed) != strip(untouched) {
 						t.Errorf("left behind:\n%s\nbefore:\n%s", removed, untouched)
 					}
@@ -63,6 +67,33 @@ func TestScriptByPsql(t *testing.T) {
 			}
 		})
 	}
+}
+
+// keepsASchema: what a DBA unlisted stays so when the script runs again.
+func (w *world) keepsASchema(script string) {
+	w.Helper()
+	w.sql("shop", "SELECT portcullis_broker.unlist_schema('private')")
+	w.mustPsql(w.pg.User, w.pg.Password, script)
+	listed := "SELECT count(*)::text FROM portcullis_broker.listed WHERE schema_name = 'private'"
+	if w.text("shop", listed) != "0" {
+		w.Error("a schema that was unlisted is listed again")
+	}
+	w.sql("shop", "SELECT portcullis_broker.list_schema('private')")
+	w.mustPsql(w.pg.User, w.pg.Password, script)
+	if w.text("shop", listed) != "1" {
+		w.Error("a schema that was listed again is not")
+	}
+}
+
+// printedDefaults are the lines for roles that make tables.
+func printedDefaults(out string) string {
+	var lines strings.Builder
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "ALTER DEFAULT PRIVILEGES") {
+			lines.WriteString(line)
+		}
+	}
+	return lines.String()
 }
 
 func (w *world) remove(o ScriptOptions) string {

@@ -132,7 +132,7 @@ func (w *world) grantorMode() {
 	for _, d := range res.DefaultPrivileges {
 		w.sql(d.Database, d.Statement)
 	}
-	w.sql("shop", `SET ROLE other; CREATE TABLE theirs.newer (a int)`)
+	w.sql("shop", `SET ROLE other; CREATE TABLE theirs.newer (a int); SET ROLE keeper; CREATE SCHEMA later; CREATE TABLE later.t (a int)`)
 	report, err := Check(w.Context(), w.dialer, res.Target, nil)
 	if err != nil || len(report.DefaultPrivileges) > 0 || len(report.Missing) > 0 {
 		w.Errorf("after the default privileges were set: %+v, %v", report, err)

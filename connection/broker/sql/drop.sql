@@ -5,4 +5,5 @@ DROP FUNCTION IF EXISTS portcullis_broker.list_table(regclass);
 DROP FUNCTION IF EXISTS portcullis_broker.unlist_schema(text);
 DROP FUNCTION IF EXISTS portcullis_broker.unlist_table(regclass);
 DROP TABLE IF EXISTS portcullis_broker.listed;
+DROP TABLE IF EXISTS portcullis_broker.kept;
 DROP SCHEMA IF EXISTS portcullis_broker;

@@ -8,6 +8,9 @@ CREATE TABLE IF NOT EXISTS portcullis_broker.listed (
 	PRIMARY KEY (schema_oid, relation_oid)
 );
 
+-- Schemas that the owner keeps: running the script again does not list them.
+CREATE TABLE IF NOT EXISTS portcullis_broker.kept (name text PRIMARY KEY);
+
 CREATE OR REPLACE FUNCTION portcullis_broker.list_schema(schema_name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
@@ -22,6 +25,7 @@ BEGIN
 	END IF;
 	INSERT INTO portcullis_broker.listed VALUES (id, list_schema.schema_name, 0, '')
 		ON CONFLICT ON CONSTRAINT listed_pkey DO UPDATE SET schema_name = excluded.schema_name;
+	DELETE FROM portcullis_broker.kept k WHERE k.name = list_schema.schema_name;
 END $function$;
 
 CREATE OR REPLACE FUNCTION portcullis_broker.list_table(relation regclass) RETURNS void
@@ -40,6 +44,7 @@ END $function$;
 
 CREATE OR REPLACE FUNCTION portcullis_broker.unlist_schema(schema_name text) RETURNS integer
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $function$
+	INSERT INTO portcullis_broker.kept VALUES (unlist_schema.schema_name) ON CONFLICT DO NOTHING;
 	WITH gone AS (DELETE FROM portcullis_broker.listed l WHERE l.schema_name = unlist_schema.schema_name RETURNING 1)
 	SELECT count(*)::integer FROM gone
 $function$;

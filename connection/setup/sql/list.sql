@@ -1,6 +1,7 @@
--- What may be granted on. To leave a schema to yourself: SELECT portcullis_broker.unlist_schema('name');
+-- What may be granted on. To leave a schema to yourself, now and when this runs again: SELECT portcullis_broker.unlist_schema('name');
 SELECT portcullis_broker.list_schema(n.nspname) FROM pg_catalog.pg_namespace n
-	WHERE NOT pg_catalog.starts_with(n.nspname, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker', 'portcullis_views'){{only_schemas}};
+	WHERE NOT pg_catalog.starts_with(n.nspname, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker', 'portcullis_views')
+		AND NOT EXISTS (SELECT FROM portcullis_broker.kept k WHERE k.name = n.nspname){{only_schemas}};
 -- An account that was replaced has nothing left.
 DO $do$
 DECLARE

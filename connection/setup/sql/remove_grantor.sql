@@ -13,9 +13,10 @@ BEGIN
 	FOR s IN SELECT n.nspname AS is FROM pg_namespace n, aclexplode(n.nspacl) a WHERE a.grantee = {{owner_name}}::regrole GROUP BY 1 LOOP
 		EXECUTE format('REVOKE ALL ON SCHEMA %I FROM {{owner}}', s.is);
 	END LOOP;
-	FOR s IN SELECT d.defaclrole::regrole AS by, n.nspname AS schema FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace,
-			aclexplode(d.defaclacl) a WHERE a.grantee = {{owner_name}}::regrole AND d.defaclobjtype = 'r' GROUP BY 1, 2 LOOP
-		EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %s%s REVOKE ALL ON TABLES FROM {{owner}}', s.by, ' IN SCHEMA ' || quote_ident(s.schema));
+	FOR s IN SELECT d.defaclrole::regrole AS maker, n.nspname AS schema, CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' ELSE 'SCHEMAS' END AS kind
+			FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a
+			WHERE a.grantee = {{owner_name}}::regrole AND d.defaclobjtype IN ('r', 'n') GROUP BY 1, 2, 3 LOOP
+		EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %s%s REVOKE ALL ON %s FROM {{owner}}', s.maker, ' IN SCHEMA ' || quote_ident(s.schema), s.kind);
 	END LOOP;
 	EXECUTE format('REVOKE ALL ON DATABASE %I FROM {{owner}}', current_database());
 END $do$;
