@@ -146,7 +146,7 @@ func (l *connectionLoop) finish(ctx context.Context, err error) error {
 		return err
 	}
 	st := &m.status
-	st.LastTry = &now
+	st.LastTry, st.SyncTried = &now, m.row.syncWanted
 	l.notUntil = time.Time{}
 	switch {
 	case err != nil:

@@ -65,6 +65,7 @@ type ConnectionStatus struct {
 	Waiting  []WaitingObject `json:"waiting,omitempty"`  // settings that count for nothing yet
 
 	SyncWanted int64 `json:"sync_wanted"` // number of the last sync that was asked for
+	SyncTried  int64 `json:"sync_tried"`  // the last asked for when the last try began
 	SyncDone   int64 `json:"sync_done"`   // of the last that was done
 }
 

@@ -53,7 +53,7 @@ func (i *invocation) waitSync(ctx context.Context, c *service.Client, name strin
 			fmt.Fprintf(i.io.out, "%s: %d databases, %d schemas, %d tables, %d enforced; %s\n",
 				name, st.Objects.Databases, st.Objects.Schemas, st.Objects.Tables, st.Objects.Enforced, st.State)
 			return nil
-		case st.Error != nil && st.LastTry != nil && st.LastTry.After(begun):
+		case st.Error != nil && st.SyncTried >= wanted && st.LastTry.After(begun): // a round that had begun before tells nothing of this sync
 			return &service.Error{Code: st.Error.Code, Message: name + ": " + st.Error.Error(), Hint: st.Error.Hint}
 		case st.Progress != nil && time.Since(told) > time.Second:
 			told = time.Now()
