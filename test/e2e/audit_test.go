@@ -17,6 +17,8 @@ import (
 	"portcullis.dev/portcullis/test/world"
 )
 
+const ask = "SELECT count(*) FROM staff_pg"
+
 // audited is a record as the service keeps it.
 type audited struct {
 	ID, Kind, Node, Role, Statement, Outcome, SQLState, Message, Session string

@@ -24,7 +24,30 @@ const (
 	margin = 2 * time.Second
 )
 
-const ask = "SELECT count(*) FROM staff_pg"
+// asks what a person sees of a source: eve 3 rows of 5.
+func asks(s *world.Source) string { return "SELECT count(*) FROM " + s.Local() }
+
+// sessions are open ones of eve, one for each source, that have had an answer.
+type sessions map[*world.Source]*pgx.Conn
+
+func openSessions(t *testing.T, w *world.World) sessions {
+	t.Helper()
+	open := sessions{}
+	for _, s := range w.Sources {
+		open[s] = w.Login(t, world.Eve)
+	}
+	open.answer(t)
+	return open
+}
+
+func (open sessions) answer(t *testing.T) {
+	t.Helper()
+	for s, conn := range open {
+		if got, err := texts(t.Context(), conn, asks(s)); err != nil || got != "3" {
+			t.Fatalf("an open session at %s: %q %v", s.Kind, got, err)
+		}
+	}
+}
 
 // admin runs a statement as superuser and returns its one value.
 func admin(t *testing.T, w *world.World, sql string) string {
@@ -50,8 +73,12 @@ func recovers(t *testing.T, w *world.World, limit time.Duration) {
 			return false, err
 		}
 		defer conn.Close(t.Context())
-		got, err := texts(t.Context(), conn, ask)
-		return got == "3", err
+		for _, s := range w.Sources {
+			if got, err := texts(t.Context(), conn, asks(s)); err != nil || got != "3" {
+				return false, err
+			}
+		}
+		return true, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -71,40 +98,33 @@ func TestFailClosed(t *testing.T) {
 	t.Run("instance crashes", func(t *testing.T) { instanceCrashes(t, w) })
 }
 
-// stopsWithin checks that an open session is refused when the lease has run
-// out, and that the refusal is the service's absence.
-func stopsWithin(t *testing.T, conn *pgx.Conn, since time.Time, limit time.Duration) {
+// stopWithin checks that open sessions are refused at every source when the
+// lease has run out, and that the refusal is the service's absence.
+func (open sessions) stopWithin(t *testing.T, since time.Time, limit time.Duration) {
 	t.Helper()
-	var last error
-	err := world.Until(t.Context(), limit+5*time.Second, func() (bool, error) {
-		_, last = texts(t.Context(), conn, ask)
-		return last != nil, fmt.Errorf("statements still start")
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(since); took > limit {
-		t.Errorf("statements started for %v", took)
-	}
-	if c := code(last); c == "" || c == "42501" || !strings.Contains(detail(last), "service") {
-		t.Errorf("the refusal: %s %s", c, detail(last))
+	for s, conn := range open {
+		var last error
+		if err := world.Until(t.Context(), limit+5*time.Second, func() (bool, error) {
+			_, last = texts(t.Context(), conn, asks(s))
+			return last != nil, fmt.Errorf("statements still start")
+		}); err != nil {
+			t.Fatalf("%s: %v", s.Kind, err)
+		}
+		if took := time.Since(since); took > limit {
+			t.Errorf("%s: statements started for %v", s.Kind, took)
+		}
+		if c := code(last); c == "" || c == "42501" || !strings.Contains(detail(last), "service") {
+			t.Errorf("%s: the refusal: %s %s", s.Kind, c, detail(last))
+		}
 	}
 }
 
 func serviceStopped(t *testing.T, w *world.World) {
-	conn := w.Login(t, world.Eve)
-	if _, err := texts(t.Context(), conn, ask); err != nil {
-		t.Fatal(err)
-	}
+	open := openSessions(t, w)
 	if err := w.Service.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	stopsWithin(t, conn, time.Now(), lease+margin)
-	for _, s := range w.Sources {
-		if _, err := texts(t.Context(), conn, "SELECT 1 FROM "+s.Local()); err == nil {
-			t.Errorf("%s answers without the service", s.Kind)
-		}
-	}
+	open.stopWithin(t, time.Now(), lease+margin)
 	// Who is not governed does not depend on the service.
 	if got, err := texts(t.Context(), w.Login(t, world.Exempt), "SELECT count(*) FROM immuta.staff_my"); err != nil || got != "5" {
 		t.Errorf("exempt: %q %v", got, err)
@@ -113,24 +133,19 @@ func serviceStopped(t *testing.T, w *world.World) {
 		t.Fatal(err)
 	}
 	recovers(t, w, 20*time.Second)
-	if got, err := texts(t.Context(), conn, ask); err != nil || got != "3" {
-		t.Errorf("the open session: %q %v", got, err)
-	}
+	open.answer(t)
 }
 
 // serviceHangs: the connection is open, nothing comes.
 func serviceHangs(t *testing.T, w *world.World) {
-	conn := w.Login(t, world.Eve)
-	if _, err := texts(t.Context(), conn, ask); err != nil {
-		t.Fatal(err)
-	}
+	open := openSessions(t, w)
 	if err := syscall.Kill(w.Service.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	since := time.Now()
 	resume := func() { _ = syscall.Kill(w.Service.PID(), syscall.SIGCONT) }
 	defer resume()
-	stopsWithin(t, conn, since, lease+margin)
+	open.stopWithin(t, since, lease+margin)
 	resume()
 	recovers(t, w, 20*time.Second)
 }
@@ -138,34 +153,37 @@ func serviceHangs(t *testing.T, w *world.World) {
 // toleranceEnds: a decision is kept no longer than its data source allows,
 // though the node's lease would last.
 func toleranceEnds(t *testing.T, w *world.World) {
-	var d service.DataSource
-	if err := w.Call(t.Context(), http.MethodGet, "/v1/data_sources/staff_pg", nil, &d); err != nil {
-		t.Fatal(err)
-	}
-	set := func(tolerance string) {
-		d.LatencyTolerance = tolerance
-		if err := w.Call(t.Context(), http.MethodPut, "/v1/data_sources/staff_pg", d, nil); err != nil {
-			t.Fatal(err)
+	was := map[string]string{}
+	set := func(tolerance func(name string) string) {
+		for _, s := range w.Sources {
+			var d service.DataSource
+			if err := w.Call(t.Context(), http.MethodGet, "/v1/data_sources/"+s.Data, nil, &d); err != nil {
+				t.Fatal(err)
+			}
+			if _, known := was[s.Data]; !known {
+				was[s.Data] = d.LatencyTolerance
+			}
+			d.LatencyTolerance = tolerance(s.Data)
+			if err := w.Call(t.Context(), http.MethodPut, "/v1/data_sources/"+s.Data, d, nil); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := w.WaitSynced(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		decided(t, w)
 	}
-	was := d.LatencyTolerance
-	set("1s")
-	conn := w.Login(t, world.Eve)
-	if err := world.Until(t.Context(), 5*time.Second, func() (bool, error) { _, err := texts(t.Context(), conn, ask); return err == nil, err }); err != nil {
-		t.Fatal(err)
-	}
+	set(func(string) string { return "1s" })
+	recovers(t, w, 5*time.Second)
+	open := openSessions(t, w)
 	if err := w.Service.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	stopsWithin(t, conn, time.Now(), time.Second+margin)
+	open.stopWithin(t, time.Now(), time.Second+margin)
 	if err := w.Service.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	set(was)
+	set(func(name string) string { return was[name] })
 	recovers(t, w, 20*time.Second)
 }
 
@@ -185,10 +203,7 @@ func decided(t *testing.T, w *world.World) {
 }
 
 func keyRevoked(t *testing.T, w *world.World) {
-	conn := w.Login(t, world.Eve)
-	if _, err := texts(t.Context(), conn, ask); err != nil {
-		t.Fatal(err)
-	}
+	open := openSessions(t, w)
 	var keys []service.APIKey
 	if err := w.Call(t.Context(), http.MethodGet, "/v1/api_keys", nil, &keys); err != nil {
 		t.Fatal(err)
@@ -200,7 +215,7 @@ func keyRevoked(t *testing.T, w *world.World) {
 			}
 		}
 	}
-	stopsWithin(t, conn, time.Now(), lease+margin)
+	open.stopWithin(t, time.Now(), lease+margin)
 	// An operator gives the node a new key from SQL.
 	var fresh service.APIKey
 	if err := w.Call(t.Context(), http.MethodPost, "/v1/api_keys", map[string]string{"name": "again", "node": "engine"}, &fresh); err != nil {
@@ -239,24 +254,19 @@ func replaced(t *testing.T, w *world.World, what string, before int) {
 }
 
 func daemonKilled(t *testing.T, w *world.World) {
-	conn := w.Login(t, world.Eve)
+	open := openSessions(t, w)
 	before := pidOf(t, w, theDaemon)
 	if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	replaced(t, w, theDaemon, before)
 	recovers(t, w, 10*time.Second)
-	if got, err := texts(t.Context(), conn, ask); err != nil || got != "3" {
-		t.Errorf("%q %v", got, err)
-	}
+	open.answer(t)
 }
 
 // daemonFrozen: a daemon that hangs renews no lease.
 func daemonFrozen(t *testing.T, w *world.World) {
-	conn := w.Login(t, world.Eve)
-	if _, err := texts(t.Context(), conn, ask); err != nil {
-		t.Fatal(err)
-	}
+	open := openSessions(t, w)
 	pid := pidOf(t, w, theDaemon)
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -264,22 +274,20 @@ func daemonFrozen(t *testing.T, w *world.World) {
 	since := time.Now()
 	resume := func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 	defer resume()
-	stopsWithin(t, conn, since, lease+margin)
+	open.stopWithin(t, since, lease+margin)
 	resume()
 	recovers(t, w, 10*time.Second)
 }
 
 func workerTerminated(t *testing.T, w *world.World) {
-	conn := w.Login(t, world.Eve)
+	open := openSessions(t, w)
 	before := pidOf(t, w, theWorker)
 	if err := syscall.Kill(before, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	replaced(t, w, theWorker, before)
 	recovers(t, w, 20*time.Second)
-	if got, err := texts(t.Context(), conn, ask); err != nil || got != "3" {
-		t.Errorf("the open session: %q %v", got, err)
-	}
+	open.answer(t)
 }
 
 func instanceCrashes(t *testing.T, w *world.World) {
