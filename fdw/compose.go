@@ -20,6 +20,9 @@ type ScanRequest struct {
 	// Indirect has no column selected as it is that must be described as hoped
 	// for: it was not.
 	Indirect bool
+
+	// Page has the statement read in pages by a key that the source told of.
+	Page *PageKey
 }
 
 // Selected is one column of the remote select list.
@@ -57,6 +60,11 @@ type Statement struct {
 	Checks []Check
 	hopes  []hope
 
+	// Pageable: the statement may be read in pages, if the source has a key for
+	// that. Pages is how, where ScanRequest.Page said so.
+	Pageable bool
+	Pages    *Pages
+
 	LeftOut []string // why conditions were left out; for the log, not for users
 }
 
@@ -84,6 +92,9 @@ func Compose(d Dialect, r ScanRequest) (*Statement, error) {
 		return nil, err
 	}
 	if err := c.tested(); err != nil {
+		return nil, err
+	}
+	if err := c.pageColumns(); err != nil {
 		return nil, err
 	}
 	if err := c.witnesses(); err != nil {
@@ -391,6 +402,7 @@ func (c *composer) write() error {
 		w.Raw(", ", witness)
 	}
 	w.Raw(" FROM ", relation)
+	head := w.SQL()
 	where := append(append([]fragment{}, c.rowFilter...), c.total...)
 	if len(c.guarded) > 0 {
 		where = append(where, c.guard())
@@ -400,11 +412,13 @@ func (c *composer) write() error {
 		w.Raw(" WHERE ", all.sql)
 		w.args = append(w.args, all.args...)
 	}
-	if c.r.Limit >= 0 && !c.leftOut && c.s.Filter == nil {
+	limited := c.r.Limit >= 0 && !c.leftOut && c.s.Filter == nil
+	if limited {
 		w.Raw(" LIMIT ", strconv.FormatInt(c.r.Limit, 10))
 	}
 	c.s.SQL, c.s.Args = w.SQL(), w.Args()
-	return nil
+	c.s.Pageable = c.pageable(limited)
+	return c.pages(head, where)
 }
 
 // guard evaluates guarded conditions on visible rows only: CASE computes no

@@ -142,6 +142,10 @@ func (b *Block) column(col int) *C.pc_column {
 // Rows is the number of rows fetched.
 func (b *Block) Rows() int { return int(b.block().nrows) }
 
+// Kind is how the values of a column lie here: text where the driver could not be
+// trusted to make the number that was asked for.
+func (b *Block) Kind(col int) Kind { return Kind(b.column(col).kind) }
+
 // IsNull tells whether a value is NULL.
 func (b *Block) IsNull(col, row int) bool { return b.indicator(col, row) == C.PC_NULL }
 

@@ -52,7 +52,8 @@ type Engine struct {
 
 	resyncs map[string]time.Time // when the service was asked to look at a data source again
 
-	undirected map[relation]bool // tables whose columns were not described as was hoped for
+	undirected map[relation]bool      // tables whose columns were not described as was hoped for
+	whole      map[relation]time.Time // tables that are not to be read in pages, and since when that is known
 
 	usages map[usageKey]*usage // of limited statements; used by the backend's thread
 
@@ -94,7 +95,7 @@ func Start(cfg Config) (*Engine, error) {
 		tickets: map[uint64]*ticket{},
 		scans:   map[uint64]*Scan{},
 		fetches: map[*fetch]struct{}{},
-		resyncs: map[string]time.Time{}, undirected: map[relation]bool{},
+		resyncs: map[string]time.Time{}, undirected: map[relation]bool{}, whole: map[relation]time.Time{},
 		usages: map[usageKey]*usage{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())

@@ -192,7 +192,7 @@ func (f *fetch) execute() (again bool, err error) {
 	defer func() { f.letGo(r, !finished && !(f.ctx.Err() != nil && r.how().outlives)) }() // also when what follows panics
 
 	sent := time.Now()
-	cursor, reading, err := f.open(r.conn)
+	rows, reading, err := f.open(r)
 	if err != nil {
 		if began && lost(err) && f.ctx.Err() == nil && p.wasStale(r, sent) {
 			p.fail(r)
@@ -200,38 +200,65 @@ func (f *fetch) execute() (again bool, err error) {
 		}
 		return false, f.remoteError(err)
 	}
-	defer cursor.Close()
-	finished, err = f.pass(cursor, reading)
+	defer rows.Close()
+	finished, err = f.pass(rows, reading)
 	return false, err
 }
 
-// open executes the statement. Where the columns are not described as was hoped
-// for, nothing is read and another statement executed, which does without.
-func (f *fetch) open(conn *odbc.Conn) (*odbc.Cursor, *reading, error) {
+// rowBlocks brings the rows of a statement.
+type rowBlocks interface {
+	Next() (*odbc.Block, error) // io.EOF behind the last
+	NearEnd() bool              // the next call of Next says io.EOF, and need not wait
+	Close()
+}
+
+// open executes the statement, or that of its first page. Where the columns are
+// not described as was hoped for, nothing is read and another statement executed,
+// which does without.
+func (f *fetch) open(r *remote) (rowBlocks, *reading, error) {
 	s := f.scan
-	for r := s.reading.Load(); ; {
-		cursor, err := conn.Query(f.ctx, r.statement.SQL, f.params, r.columns, s.options(r))
+	key := f.pageKey(r)
+	for {
+		reading, err := s.inPages(key)
 		if err != nil {
 			return nil, nil, err
 		}
-		fit, err := s.checkColumns(cursor, r.statement)
-		if err == nil && fit {
-			return cursor, r, nil
+		if reading.statement.Pages != nil {
+			rows, fit, err := f.openPages(r.conn, reading, key)
+			if err != nil || fit {
+				return rows, reading, err
+			}
+		} else {
+			cursor, fit, err := f.query(r.conn, reading, reading.statement.SQL, f.params)
+			if err != nil || fit {
+				return cursor, reading, err
+			}
 		}
-		cursor.Close()
-		if err == nil {
-			r, err = s.otherwise()
-		}
-		if err != nil {
+		if err := s.otherwise(); err != nil {
 			return nil, nil, err
 		}
 	}
 }
 
-// pass hands the cursor's blocks to the shim. In peace: the rows have ended or
+// query executes a statement; without fit its columns are not described as was
+// hoped for, and there is no cursor.
+func (f *fetch) query(conn *odbc.Conn, r *reading, sql string, params []odbc.Param) (*odbc.Cursor, bool, error) {
+	cursor, err := conn.Query(f.ctx, sql, params, r.columns, f.scan.options(r))
+	if err != nil {
+		return nil, false, err
+	}
+	fit, err := f.scan.checkColumns(cursor, r.statement)
+	if err == nil && fit {
+		return cursor, true, nil
+	}
+	cursor.Close()
+	return nil, false, err
+}
+
+// pass hands the blocks of rows to the shim. In peace: the rows have ended or
 // no more are wanted, and the transaction may go on.
-func (f *fetch) pass(cursor *odbc.Cursor, r *reading) (inPeace bool, err error) {
-	block, err := cursor.Next()
+func (f *fetch) pass(rows rowBlocks, r *reading) (inPeace bool, err error) {
+	block, err := rows.Next()
 	for err == nil {
 		shown, failed := f.show(block, r.transform)
 		if failed != nil {
@@ -240,8 +267,8 @@ func (f *fetch) pass(cursor *odbc.Cursor, r *reading) (inPeace bool, err error) 
 		}
 		block = nil
 		// The end goes with the last block, so that nobody is woken for it alone.
-		if cursor.NearEnd() {
-			block, err = cursor.Next()
+		if rows.NearEnd() {
+			block, err = rows.Next()
 			shown.last = errors.Is(err, io.EOF)
 		}
 		if taken, failed := f.hand(shown); !taken {
@@ -254,7 +281,7 @@ func (f *fetch) pass(cursor *odbc.Cursor, r *reading) (inPeace bool, err error) 
 			return true, nil
 		}
 		if block == nil && err == nil {
-			block, err = cursor.Next()
+			block, err = rows.Next()
 		}
 	}
 	if !errors.Is(err, io.EOF) {

@@ -30,9 +30,9 @@ func (e *Engine) indirect(r relation) bool {
 	return e.undirected[r]
 }
 
-// otherwise is how the scan reads when the columns are not described as was
+// otherwise has the scan read in another way, since the columns are not described as was
 // hoped for. Later scans of the session read the table so from the beginning.
-func (s *Scan) otherwise() (*reading, error) {
+func (s *Scan) otherwise() error {
 	s.engine.mu.Lock()
 	s.engine.undirected[s.relation()] = true
 	s.engine.mu.Unlock()
@@ -42,5 +42,5 @@ func (s *Scan) otherwise() (*reading, error) {
 	if err == nil {
 		s.reading.Store(r)
 	}
-	return r, err
+	return err
 }

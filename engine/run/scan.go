@@ -128,7 +128,11 @@ func (e *Engine) ScanSQL(id uint64) (string, bool) {
 	if s == nil || s.held != nil {
 		return "", false
 	}
-	return s.reading.Load().statement.SQL, true
+	statement := s.reading.Load().statement
+	if statement.Pageable { // which only the source can tell
+		return statement.SQL + " /* in pages, if the source would read much of the table and has a key for that */", true
+	}
+	return statement.SQL, true
 }
 
 // ScanStart executes the statement with the values of its parameters, anew
@@ -172,20 +176,24 @@ func (s *Scan) bind(params []*string) ([]odbc.Param, error) {
 		if err != nil {
 			return nil, AsError(err)
 		}
-		p := odbc.Param{Null: v.Null, Text: v.Text, Int: v.Int, Float: v.Float, Bytes: v.Bytes}
-		switch v.Bind {
-		case fdw.BindInt64:
-			p.Type = odbc.ParamInt
-		case fdw.BindFloat64:
-			p.Type = odbc.ParamFloat
-		case fdw.BindBytes:
-			p.Type = odbc.ParamBytes
-		default:
-			p.Type = odbc.ParamText
-		}
-		bound[i] = p
+		bound[i] = param(v)
 	}
 	return bound, nil
+}
+
+func param(v fdw.Value) odbc.Param {
+	p := odbc.Param{Null: v.Null, Text: v.Text, Int: v.Int, Float: v.Float, Bytes: v.Bytes}
+	switch v.Bind {
+	case fdw.BindInt64:
+		p.Type = odbc.ParamInt
+	case fdw.BindFloat64:
+		p.Type = odbc.ParamFloat
+	case fdw.BindBytes:
+		p.Type = odbc.ParamBytes
+	default:
+		p.Type = odbc.ParamText
+	}
+	return p
 }
 
 // ScanNext returns the next block (a pc_block), which stays valid until the

@@ -18,6 +18,8 @@ const (
 	mariadbSchema = `
 CREATE TABLE shop.numbers (n int PRIMARY KEY, word varchar(40) CHARACTER SET utf8mb4, amount decimal(12,2), big bigint unsigned, day date, bytes blob);
 INSERT INTO shop.numbers SELECT seq, concat('word ', seq), seq + 0.25, 18446744073709551615 - seq, date '2020-01-01' + INTERVAL seq DAY, NULL FROM seq_1_to_20000;
+CREATE TABLE shop.large (n int PRIMARY KEY, filler varchar(200));
+INSERT INTO shop.large SELECT seq, repeat('x', 200) FROM seq_1_to_200000;
 CREATE TABLE shop.odd (id int, d date, at datetime, tm time, stamp timestamp NULL);
 SET sql_mode = 'ALLOW_INVALID_DATES';
 INSERT INTO shop.odd VALUES (1, '2020-02-29', '2020-02-29 23:59:59', '24:00:00', '2020-02-29 00:00:00'), (2, '0000-00-00', '0000-00-00', '-00:00:01', '0000-00-00'),
@@ -93,8 +95,38 @@ func TestOtherSources(t *testing.T) {
 			if got := value[int64](t, conn, "SELECT immutasys.analyze('numbers')"); got != 20000 {
 				t.Errorf("counted %d rows", got)
 			}
+			if s.name == "mariadb" {
+				wantLittleMemory(t)
+			}
 			interruptSlow(t, s.name)
 		})
+	}
+}
+
+// wantLittleMemory holds a scan of a large table to 16 MB, though its driver keeps
+// whole results: each way through the table, and in the middle of it.
+func wantLittleMemory(t *testing.T) {
+	const most = 16 << 10
+	conn, pid := loaded(t)
+	do(t, conn, "SELECT id FROM in_mariadb.odd") // its driver and Go are loaded
+	before := holds(t, pid).PrivateKB
+	do(t, conn, "BEGIN; DECLARE c CURSOR FOR SELECT n, filler FROM in_mariadb.large")
+	for range 4 {
+		do(t, conn, "MOVE 49000 FROM c")
+		if grown := holds(t, pid).PrivateKB - before; grown > most {
+			t.Errorf("%d kB more in the middle of a scan", grown)
+		}
+	}
+	do(t, conn, "COMMIT")
+	if got := value[int64](t, conn, "SELECT sum(length(filler)) FROM in_mariadb.large"); got != 200*200000 {
+		t.Errorf("%d bytes", got)
+	}
+	if grown := holds(t, pid).PrivateKB - before; grown > most {
+		t.Errorf("%d kB more after a scan", grown)
+	}
+	plan := strings.Join(lines(t, conn, "EXPLAIN (VERBOSE, COSTS OFF) SELECT filler FROM in_mariadb.large"), "\n")
+	if !strings.Contains(plan, "in pages") {
+		t.Error(plan)
 	}
 }
 
