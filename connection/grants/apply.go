@@ -266,7 +266,7 @@ func isRemote(err error) bool {
 
 func ends(ctx context.Context, err error) bool { return errors.Is(err, errLost) || ctx.Err() != nil }
 
-const reinstall = "The owner runs the script that `portcullis connection print-script` prints."
+const reinstall = "The owner runs the script that `portcullis connection print-script` with the name of the connection prints."
 
 // asError says what the instance said.
 func asError(err error) *connection.Error {

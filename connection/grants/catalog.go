@@ -224,6 +224,16 @@ func (c *catalog) may(who uint32, owner uint32, acl []entry, want bits) bool {
 	return false
 }
 
+// enters reports whether a role has USAGE on a schema, without which no
+// statement of it can name a table there.
+func (c *catalog) enters(who uint32, s *schema) bool {
+	if public(s.acl, canSelect) || c.may(who, s.owner, s.acl, canSelect) {
+		return true
+	}
+	held := c.inherits(who)
+	return slices.ContainsFunc(s.acl, func(e entry) bool { return e.bits&canSelect != 0 && slices.Contains(held, e.grantee) })
+}
+
 // public reports whether everybody has a privilege.
 func public(acl []entry, want bits) bool {
 	for _, e := range acl {

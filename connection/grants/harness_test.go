@@ -42,7 +42,7 @@ func TestGrants(t *testing.T) {
 				for _, c := range []struct {
 					name string
 					run  func(*testing.T, *world)
-				}{{"life", life}, {"narrow", narrow}, {"adversity", adversity}, {"crash", crash}, {"effective", effective}} {
+				}{{"life", life}, {"narrow", narrow}, {"later", later}, {"adversity", adversity}, {"crash", crash}, {"effective", effective}} {
 					t.Run(string(mode)+"/"+c.name, func(t *testing.T) { c.run(t, w.again(t)) })
 				}
 			}

@@ -73,6 +73,7 @@ type planner struct {
 	making map[string]bool   // roles that this plan makes
 	makes  map[string]bool   // people's roles that may be made
 	told   map[string]bool   // roles that cannot be members, and were said so
+	barred map[string]bool   // ways that cannot be granted yet
 	admins map[string]uint32 // memo of maker
 }
 
@@ -82,7 +83,7 @@ func compare(t connection.Target, cat *catalog, w *wanted, ledger map[string]Mad
 	p := &planner{
 		plan: &plan{version: cat.version, mode: t.Mode, tables: map[string][]change{}, lacking: map[string][]string{},
 			settled: map[string]string{}, touched: map[string]int{}},
-		cat: cat, want: w, ledger: ledger, target: t, roles: map[string]*desiredRole{}, have: map[string]*role{}, mine: map[uint32]string{}, told: map[string]bool{}, making: map[string]bool{}, makes: map[string]bool{},
+		cat: cat, want: w, ledger: ledger, target: t, roles: map[string]*desiredRole{}, have: map[string]*role{}, mine: map[uint32]string{}, told: map[string]bool{}, barred: map[string]bool{}, making: map[string]bool{}, makes: map[string]bool{},
 		admins: map[string]uint32{},
 	}
 	for _, a := range w.accounts {
@@ -223,10 +224,15 @@ func (p *planner) compareRole(name string, kind RoleKind, of string) {
 	}
 	if now != nil {
 		delete(p.roles, name)
+		id := sqltext.Identifier(name)
+		hint := fmt.Sprintf("If nobody needs it: DROP ROLE %s; or ALTER ROLE %[1]s RENAME TO another name.", id)
+		if strings.HasPrefix(now.comment, "Portcullis [") {
+			hint = fmt.Sprintf("A connection that was forgotten left it, and its members keep what it was granted. A DBA takes that back, "+
+				"in each database by DROP OWNED BY %s where it owns nothing, then runs: DROP ROLE %[1]s", id)
+		}
 		p.refused = append(p.refused, refusal{name, &connection.Error{Code: "role_not_ours",
-			Message: fmt.Sprintf("role %s is there already and was not made for this connection", sqltext.Identifier(name)),
-			Detail:  "It is left alone, and nothing is granted to it.",
-			Hint:    fmt.Sprintf("If nobody needs it: DROP ROLE %s; or ALTER ROLE %s RENAME TO another name.", sqltext.Identifier(name), sqltext.Identifier(name))}})
+			Message: fmt.Sprintf("role %s is there already and was not made for this connection", id),
+			Detail:  "It is left alone, and nothing is granted to it.", Hint: hint}})
 		return
 	}
 	if p.renamed(name, made) {
@@ -311,12 +317,16 @@ func (p *planner) add(list *[]change, c change) {
 	*list = append(*list, c)
 }
 
-// digest remembers what is wanted of each role, and takes the mark of drift off
-// changes of roles of which something else was wanted before.
+// digest remembers what is wanted of each role and can be had, and takes the mark
+// of drift off changes of roles of which something else was before: what becomes
+// grantable is nobody's change by hand.
 func (p *planner) digest(within map[string]bool) {
 	sums := map[string][]string{}
 	for name, r := range p.roles {
 		sums[name] = append(sums[name], strings.Join(r.members, "\x00"))
+		if p.barred[name] {
+			sums[name] = append(sums[name], "barred")
+		}
 	}
 	for _, s := range p.want.sets {
 		if p.roles[s.role] == nil {
@@ -328,7 +338,7 @@ func (p *planner) digest(within map[string]bool) {
 			}
 			h := sha256.New()
 			for _, i := range s.tables[at] {
-				if d.tables[i].class >= 0 {
+				if d.tables[i].class >= 0 && !d.tables[i].lacking {
 					fmt.Fprintln(h, d.tables[i].ref.OID)
 				}
 			}

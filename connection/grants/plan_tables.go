@@ -176,15 +176,24 @@ func (p *planner) grantAs(d *database, k *class, want bits) (as, reason string) 
 			return "", fmt.Sprintf("the broker in %s belongs to %s, which may not grant tables of %s; a DBA runs: GRANT %s TO %s", d.name,
 				p.cat.name(d.broker.owner), p.cat.name(k.owner), sqltext.Identifier(p.cat.name(k.owner)), sqltext.Identifier(p.cat.name(d.broker.owner)))
 		}
-		return "", ""
+		return "", p.shutOut(d.broker.owner, k.schema)
 	}
 	for _, who := range p.grantors() {
 		if p.cat.may(who, k.owner, k.acl, want) {
-			return p.as(who), ""
+			return p.as(who), p.shutOut(who, k.schema)
 		}
 	}
 	return "", fmt.Sprintf("the account lacks the grant option; %s runs: GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA %s TO %s WITH GRANT OPTION",
 		p.cat.name(k.owner), sqltext.Identifier(k.schema.name), sqltext.Identifier(p.cat.name(p.grantors()[0])))
+}
+
+// shutOut is the reason why a role cannot name tables of a schema, "": it can.
+func (p *planner) shutOut(who uint32, s *schema) string {
+	if p.cat.enters(who, s) {
+		return ""
+	}
+	return fmt.Sprintf("the account lacks USAGE on the schema; %s runs: GRANT USAGE ON SCHEMA %s TO %s WITH GRANT OPTION",
+		p.cat.name(s.owner), sqltext.Identifier(s.name), sqltext.Identifier(p.cat.name(who)))
 }
 
 func (p *planner) brokerLacks(d *database) string {
@@ -273,17 +282,17 @@ func (p *planner) compareWay(d *database, w way) {
 		}
 	}
 	if p.roles[w.role] != nil && !has {
-		p.grantWay(d, change{action: w.grant, role: w.role, privileges: []string{w.privilege}, object: w.object}, w.owner, w.acl, w.what)
+		p.barred[w.role] = !p.grantWay(d, change{action: w.grant, role: w.role, privileges: []string{w.privilege}, object: w.object}, w.owner, w.acl, w.what)
 	}
 }
 
-// grantWay grants what lies on the way to tables. Where everybody has it and we
-// cannot grant it, there is nothing to do.
-func (p *planner) grantWay(d *database, c change, owner uint32, acl []entry, what string) {
+// grantWay grants what lies on the way to tables, where that can be done. Where
+// everybody has it and we cannot grant it, there is nothing to do.
+func (p *planner) grantWay(d *database, c change, owner uint32, acl []entry, what string) bool {
 	who := p.grantors()
 	if p.target.Mode == connection.ModeBroker {
 		if p.brokerLacks(d) != "" || !p.brokerListsWay(d, c) {
-			return // said of its tables
+			return false // said of its tables
 		}
 		who = []uint32{d.broker.owner}
 	}
@@ -291,13 +300,14 @@ func (p *planner) grantWay(d *database, c change, owner uint32, acl []entry, wha
 		if p.cat.may(w, owner, acl, canSelect) {
 			c.as = p.as(w)
 			p.add(&p.grants, c)
-			return
+			return true
 		}
 	}
 	if !public(acl, canSelect) {
 		reason := fmt.Sprintf("%s may not grant %s on %s", p.cat.name(who[0]), c.privileges[0], what)
 		p.lacking[reason] = append(p.lacking[reason], d.name)
 	}
+	return false
 }
 
 // brokerListsWay reports whether the broker would grant on a schema: it lists
