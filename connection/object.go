@@ -1,5 +1,11 @@
 package connection
 
+import (
+	"strings"
+
+	"portcullis.dev/portcullis/internal/sqltext"
+)
+
 // ObjectKind is what can be read like a table.
 type ObjectKind string
 
@@ -14,10 +20,62 @@ const (
 // ObjectRef names a table of an instance. The OID counts: names are for people
 // and to make sure that the object is still the one that was meant.
 type ObjectRef struct {
-	Database string `json:"database"`
-	OID      uint32 `json:"oid"`
-	Schema   string `json:"schema"`
-	Name     string `json:"name"`
+	Database string `json:"database,omitempty"`
+	OID      uint32 `json:"oid,omitempty"`
+	Schema   string `json:"schema,omitempty"`
+	Name     string `json:"name,omitempty"`
+}
+
+// FullName joins the parts of a name as database.schema.table; a part with a dot
+// or a quote is quoted as in SQL.
+func FullName(parts ...string) string {
+	quoted := make([]string, len(parts))
+	for i, p := range parts {
+		if strings.ContainsAny(p, `."`) {
+			p = sqltext.Identifier(p)
+		}
+		quoted[i] = p
+	}
+	return strings.Join(quoted, ".")
+}
+
+// Canonical is a name as FullName writes it, of one in which other parts may be
+// quoted as in SQL, too. What is no such name stays as it is.
+func Canonical(name string) string {
+	if !strings.Contains(name, `"`) {
+		return name
+	}
+	var parts []string
+	for rest := name; ; {
+		part, after, ok := firstPart(rest)
+		if !ok {
+			return name
+		}
+		parts = append(parts, part)
+		if after == "" {
+			return FullName(parts...)
+		}
+		rest = after[1:]
+	}
+}
+
+// firstPart reads up to a dot; after begins with it.
+func firstPart(name string) (part, after string, ok bool) {
+	if !strings.HasPrefix(name, `"`) {
+		end := strings.IndexAny(name+".", `."`)
+		return name[:end], name[end:], end > 0 && !strings.HasPrefix(name[end:], `"`)
+	}
+	for i := 1; i < len(name); i++ {
+		if name[i] != '"' {
+			continue
+		}
+		if strings.HasPrefix(name[i+1:], `"`) {
+			i++
+			continue
+		}
+		return strings.ReplaceAll(name[1:i], `""`, `"`), name[i+1:], i > 1 && (i+1 == len(name) || name[i+1] == '.')
+	}
+	return "", "", false
 }
 
 // Column of a table, in the remote order.

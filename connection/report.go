@@ -35,9 +35,9 @@ type Excess struct {
 	Kind      FindingKind `json:"kind,omitempty"` // "": excess
 	Person    string      `json:"person"`         // the first, if others reach it the same way
 	Role      string      `json:"role"`
-	Object    ObjectRef   `json:"object"`    // zero: the instance; without a name a schema, without that a database
-	Privilege string      `json:"privilege"` // SELECT, TRIGGER, ownership, SUPERUSER, …
-	Via       []string    `json:"via"`       // roles on the way, PUBLIC, or the view or function that reads the table
+	Object    ObjectRef   `json:"object,omitzero"` // zero: the instance; without a name a schema, without that a database
+	Privilege string      `json:"privilege"`       // SELECT, TRIGGER, ownership, SUPERUSER, …
+	Via       []string    `json:"via,omitempty"`   // roles on the way, PUBLIC, or the view or function that reads the table
 	Grantor   string      `json:"grantor,omitempty"`
 	Statement string      `json:"statement,omitempty"` // what a DBA must run
 	People    int         `json:"people,omitempty"`    // how many reach it the same way
@@ -87,11 +87,11 @@ type Report struct {
 func (r ObjectRef) Place() string {
 	switch {
 	case r.Name != "":
-		return r.Database + "." + r.Schema + "." + r.Name
+		return FullName(r.Database, r.Schema, r.Name)
 	case r.Schema != "":
-		return "schema " + r.Database + "." + r.Schema
+		return "schema " + FullName(r.Database, r.Schema)
 	case r.Database != "":
-		return "database " + r.Database
+		return "database " + FullName(r.Database)
 	}
 	return "every table of the instance"
 }

@@ -40,9 +40,9 @@ type Part struct {
 
 // Account is a mapped person.
 type Account struct {
-	Person string // iamid/userid, for reports
-	Role   string // on the instance, case-sensitive
-	Make   bool   // may be made when it is missing
+	Person string `json:"person"`         // iamid/userid, for reports
+	Role   string `json:"role"`           // on the instance, case-sensitive
+	Make   bool   `json:"make,omitempty"` // may be made when it is missing
 }
 
 // AccessSet is a NOLOGIN role that holds grants; its members are people. There

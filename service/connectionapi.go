@@ -3,14 +3,13 @@ package service
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
-	"portcullis.dev/portcullis/connection/grants"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -83,6 +82,15 @@ func (s *Server) createConnection(w http.ResponseWriter, r *http.Request, c call
 	if err != nil {
 		return err
 	}
+	if err := longRequest(w); err != nil {
+		return err
+	}
+	select {
+	case s.native.registering <- struct{}{}:
+		defer func() { <-s.native.registering }()
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
 	if old, err := k.find(r.Context(), s.store.pool, k.key(&v)); err != nil {
 		return err
 	} else if old != nil {
@@ -90,10 +98,7 @@ func (s *Server) createConnection(w http.ResponseWriter, r *http.Request, c call
 		e.Hint = "To change it: portcullis connection set " + connection.ShellWord(v.Name)
 		return e
 	}
-	if err := longRequest(w); err != nil {
-		return err
-	}
-	reached, err := s.native.register(r.Context(), &v, nil, false)
+	reached, err := s.native.register(r.Context(), &v, nil, nil, false)
 	if err != nil {
 		return err
 	}
@@ -174,8 +179,18 @@ func (s *Server) listObjects(w http.ResponseWriter, r *http.Request, _ caller) e
 	if f.Limit == 0 {
 		f.Limit = 100
 	}
+	if f.Level != "" && !slices.Contains([]string{"database", "schema", "table"}, f.Level) {
+		return malformed("level", "must be database, schema or table, not %q", f.Level)
+	}
 	if err := s.store.mustConnection(r.Context(), r.PathValue("name")); err != nil {
 		return err
+	}
+	if f.Under != "" && f.Under != r.PathValue("name") {
+		above, err := s.store.Object(r.Context(), r.PathValue("name"), f.Under)
+		if err != nil {
+			return err
+		}
+		f.Under = above.Name
 	}
 	list, err := s.store.Objects(r.Context(), r.PathValue("name"), f)
 	if err != nil {
@@ -256,6 +271,7 @@ func (s *Store) askSync(ctx context.Context, actor, name, object string) (wanted
 			return notFound("connection", name)
 		}
 		id := list[0].ID
+		object = connection.Canonical(object)
 		tag, err := c.Exec(ctx, `UPDATE portcullis.connection_objects s SET digest = '' WHERE s.connection = $1 AND s.level = 'schema' AND s.dropped IS NULL AND ($2 = '' OR EXISTS
 			(SELECT FROM portcullis.connection_objects o WHERE o.connection = $1 AND (o.id::text = $2 OR o.full_name = $2) AND o.dropped IS NULL AND (o.id = s.id OR o.parent = s.id OR s.parent = o.id)))`, id, object)
 		if err != nil {
@@ -270,47 +286,4 @@ func (s *Store) askSync(ctx context.Context, actor, name, object string) (wanted
 		return c.record(ctx, "sync", "connections", name, nil, nil)
 	})
 	return wanted, err
-}
-
-func (s *Server) dryRun(w http.ResponseWriter, r *http.Request, _ caller) error {
-	if err := longRequest(w); err != nil {
-		return err
-	}
-	script, err := s.native.dryRun(r.Context(), r.PathValue("name"))
-	if err != nil {
-		return instanceError("name", err)
-	}
-	writeJSON(w, http.StatusOK, ScriptReply{Script: script})
-	return nil
-}
-
-// dryRun works out what a round would run now. Nothing is changed, so no lease is needed.
-func (c *Connections) dryRun(ctx context.Context, name string) (script string, err error) {
-	v, err := c.store.connectionNamed(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	target, err := c.store.target(ctx, v)
-	if err != nil {
-		return "", err
-	}
-	roles, err := c.readRoles(ctx, target, v.ID)
-	if err != nil {
-		return "", err
-	}
-	var d desired
-	err = c.store.read(ctx, func(tx pgx.Tx, snap *snapshot) error {
-		d, _, _, err = c.store.desired(ctx, tx, snap, v, target, roles, nil, c.now())
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	engine, err := grants.New(grants.Options{Target: target, Ledger: &ledger{store: c.store, connection: v.ID}, Now: c.now,
-		Connect: c.reach.opener(target),
-		Fence:   func(context.Context) error { return errLease }})
-	if err != nil {
-		return "", err
-	}
-	return engine.DryRun(ctx, d.want)
 }

@@ -85,7 +85,7 @@ func (c *Connections) answersAs(ctx context.Context, v Connection, systemID stri
 	if server.SystemID != systemID {
 		return conflict("system_id", "the instance at %s:%d has the system identifier %s", v.Host, v.Port, server.SystemID)
 	}
-	return c.known(ctx, &v, server)
+	return c.known(ctx, &v, nil, server)
 }
 
 // putInstance forgets the OIDs that were the old instance's. An OID below zero

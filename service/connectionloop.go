@@ -25,6 +25,8 @@ type Connections struct {
 	now     func() time.Time
 
 	narrowFrom atomic.Int64 // tables: smaller instances have complete rounds only
+
+	registering chan struct{} // holds one: two registrations of one instance would make its account ready at once
 }
 
 const (
@@ -40,7 +42,7 @@ func newConnections(store *Store, watch *watcher, metrics *connectionMetrics, lo
 	if err != nil {
 		panic(err) // the default list is a constant
 	}
-	c := &Connections{store: store, watch: watch, log: log, reach: all, metrics: metrics, holder: uuid.NewString(), now: time.Now}
+	c := &Connections{store: store, watch: watch, log: log, reach: all, metrics: metrics, holder: uuid.NewString(), now: time.Now, registering: make(chan struct{}, 1)}
 	c.overdue.Store(int64(revokeOverdue))
 	c.narrowFrom.Store(narrowFrom)
 	return c

@@ -88,6 +88,7 @@ func normalizeObjectSettings(o *ObjectSettings) error {
 	if err := checkName("name", o.Name, 1024); err != nil {
 		return err
 	}
+	o.Name = connection.Canonical(o.Name)
 	if o.State == "" {
 		o.State = stateInherit
 	}
@@ -126,6 +127,9 @@ func normalizeObjectSettings(o *ObjectSettings) error {
 
 // listObjectSettings lists settings that say something, of present objects and of those that wait.
 func listObjectSettings(ctx context.Context, q querier, key []string) ([]ObjectSettings, error) {
+	if key != nil {
+		key = []string{connection.Canonical(key[0])}
+	}
 	rows, err := q.Query(ctx, `SELECT o.full_name, o.enforce, o.tags, o.owners, o.column_tags FROM portcullis.connection_objects o
 			JOIN portcullis.connections c ON c.id = o.connection AND NOT c.deleting
 		WHERE o.dropped IS NULL AND ($1::text IS NULL OR o.full_name = $1) AND (o.enforce IS NOT NULL OR o.tags <> '{}' OR o.owners <> '[]' OR o.column_tags <> '{}')
@@ -273,7 +277,7 @@ func scanObject(r pgx.CollectableRow) (o Object, err error) {
 
 // Object reads one object of a connection by id or full name, with its columns.
 func (s *Store) Object(ctx context.Context, name, key string) (Object, error) {
-	rows, err := s.pool.Query(ctx, selectObjects+`WHERE c.name = $1 AND (o.id::text = $2 OR o.full_name = $2) ORDER BY o.dropped DESC NULLS FIRST LIMIT 1`, name, key)
+	rows, err := s.pool.Query(ctx, selectObjects+`WHERE c.name = $1 AND (o.id::text = $2 OR o.full_name = $2) ORDER BY o.dropped DESC NULLS FIRST LIMIT 1`, name, connection.Canonical(key))
 	if err != nil {
 		return Object{}, err
 	}

@@ -49,7 +49,7 @@ func (s *Server) connectionProposals(w http.ResponseWriter, r *http.Request, _ c
 	}
 	list, err := s.native.proposals(r.Context(), r.PathValue("name"), q.Get("under"), q.Get("after"), sample)
 	if err != nil {
-		return instanceError("name", err)
+		return instanceError("", err)
 	}
 	writeJSON(w, http.StatusOK, listOrEmpty(list))
 	return nil

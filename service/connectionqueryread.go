@@ -111,7 +111,7 @@ func (s *Store) readQueries(ctx context.Context, c *Connections, t queryTurn) er
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	log := queryaudit.Remote{Conn: conn}
+	log := queryaudit.Remote{Conn: conn, Name: v.Name}
 	zone, err := log.Zone(ctx)
 	if err != nil {
 		return err

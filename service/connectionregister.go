@@ -2,11 +2,14 @@ package service
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/aws"
+	"portcullis.dev/portcullis/connection/dial"
 	"portcullis.dev/portcullis/connection/setup"
 )
 
@@ -39,8 +42,9 @@ type Replaced struct {
 // register reaches the instance of a connection before it is stored: as the
 // system account, or with the setup credentials, which first make that account
 // ready and are then forgotten. old is the connection as stored, nil: a new
-// one. With dry nothing is changed anywhere.
-func (c *Connections) register(ctx context.Context, v, old *Connection, dry bool) (Reached, error) {
+// one. stated are those of the same state that were reached, by their system
+// identifiers. With dry nothing is changed anywhere.
+func (c *Connections) register(ctx context.Context, v, old *Connection, stated map[string]string, dry bool) (Reached, error) {
 	if old != nil {
 		v.ID = old.ID // for the stored password
 		if v.Setup == nil && !reachedOtherwise(v, old) {
@@ -54,21 +58,28 @@ func (c *Connections) register(ctx context.Context, v, old *Connection, dry bool
 	if v.Setup != nil && v.Password == nil && old != nil && v.Username != old.Username {
 		t.Password = "" // a new account gets one of its own
 	}
-	if v.Setup != nil && v.Password == nil && old != nil && v.Username != old.Username {
-		t.Password = "" // a new account gets one of its own
-	}
-	r := setup.Request{Target: t, DryRun: dry, Admit: func(ctx context.Context, server connection.Server) error { return c.known(ctx, v, server) }}
+	r := setup.Request{Target: t, DryRun: dry, Admit: func(ctx context.Context, server connection.Server) error { return c.known(ctx, v, stated, server) }}
 	if v.Setup != nil {
 		r.Credentials, r.TakeAccount, r.AcceptCreateRoleEscalation = v.Setup.credentials(), v.Setup.TakeAccount, v.Setup.AcceptCreateRoleEscalation
 	}
 	result, err := setup.Register(ctx, c.reach.dialer(), r)
 	if err != nil {
-		return Reached{}, instanceError("host", err)
+		return Reached{}, unarmed(v, t, instanceError("host", err))
 	}
 	if v.Setup != nil && v.AWS == nil && !dry {
 		v.Password = &result.Target.Password
 	}
 	return Reached{Statements: result.Statements, Warnings: result.Warnings, DefaultPrivileges: result.DefaultPrivileges, Missing: result.Missing}, nil
+}
+
+// unarmed says of a login that failed without a password where one comes from.
+func unarmed(v *Connection, t connection.Target, err error) error {
+	var e *Error
+	if v.Setup == nil && v.AWS == nil && t.Password == "" && errors.As(err, &e) && e.Code == dial.CodeCredentials {
+		e.Message = fmt.Sprintf("%s is asked for a password there, and none was given", v.Username)
+		e.Hint = "Give --setup-user, a DBA's account that makes it ready, or --password-file with its password (in a state file setup or password_file)."
+	}
+	return err
 }
 
 func (s *Setup) credentials() setup.Credentials {
@@ -96,15 +107,20 @@ func reachedOtherwise(v, old *Connection) bool {
 }
 
 // known remembers which instance answered and refuses one that another connection reaches.
-func (c *Connections) known(ctx context.Context, v *Connection, server connection.Server) error {
+func (c *Connections) known(ctx context.Context, v *Connection, stated map[string]string, server connection.Server) error {
 	v.systemID = server.SystemID
 	if strings.HasPrefix(server.SystemID, "facts:") {
 		return nil // may be shared by instances that were made alike
 	}
-	var other string
-	err := c.store.pool.QueryRow(ctx, "SELECT coalesce((SELECT name FROM portcullis.connections WHERE system_id = $1 AND name <> $2), '')", server.SystemID, v.Name).Scan(&other)
-	if err != nil || other == "" {
-		return err
+	other := stated[server.SystemID]
+	if other == "" {
+		err := c.store.pool.QueryRow(ctx, "SELECT coalesce((SELECT name FROM portcullis.connections WHERE system_id = $1 AND name <> $2), '')", server.SystemID, v.Name).Scan(&other)
+		if err != nil {
+			return err
+		}
+	}
+	if other == "" || other == v.Name {
+		return nil
 	}
 	e := conflict("host", "%s:%d is the PostgreSQL instance that connection %q reaches already", v.Host, v.Port, other)
 	e.Hint = "One connection covers all databases of an instance. A copy of a data directory counts as the same instance."
@@ -119,15 +135,19 @@ func (s *Server) reachConnections(ctx context.Context, list *[]Connection, dry b
 		return nil, nil
 	}
 	k := connectionKind()
+	stated := map[string]string{}
 	for i := range *list {
 		v := &(*list)[i]
 		at := indexed("connections", i)
 		if err := k.check(v); err != nil {
 			return nil, withPrefix(at, err)
 		}
-		reached, err := s.reachConnection(ctx, v, false, dry)
+		reached, err := s.reachConnection(ctx, v, stated, false, dry)
 		if err != nil {
 			return nil, withPrefix(at, err)
+		}
+		if v.systemID != "" {
+			stated[v.systemID] = v.Name
 		}
 		if len(reached.Statements)+len(reached.Warnings)+len(reached.DefaultPrivileges)+len(reached.Missing) > 0 {
 			all = append(all, ReachedConnection{Connection: v.Name, Reached: reached})
@@ -138,7 +158,7 @@ func (s *Server) reachConnections(ctx context.Context, list *[]Connection, dry b
 
 // reachConnection reaches the instance of a connection as an edit has it. With
 // again setup credentials are used though nothing else differs.
-func (s *Server) reachConnection(ctx context.Context, v *Connection, again, dry bool) (r Reached, err error) {
+func (s *Server) reachConnection(ctx context.Context, v *Connection, stated map[string]string, again, dry bool) (r Reached, err error) {
 	k := connectionKind()
 	old, err := k.find(ctx, s.store.pool, k.key(v))
 	if err != nil {
@@ -161,7 +181,7 @@ func (s *Server) reachConnection(ctx context.Context, v *Connection, again, dry 
 			v.Setup = nil
 		}
 	}
-	return s.native.register(ctx, v, old, dry)
+	return s.native.register(ctx, v, old, stated, dry)
 }
 
 // replaceConnection edits a connection. What its setup credentials made ready is
@@ -178,7 +198,7 @@ func (s *Server) replaceConnection(w http.ResponseWriter, r *http.Request, c cal
 	if err := longRequest(w); err != nil {
 		return err
 	}
-	reached, err := s.reachConnection(r.Context(), &v, true, false)
+	reached, err := s.reachConnection(r.Context(), &v, nil, true, false)
 	if err != nil {
 		return err
 	}

@@ -11,11 +11,11 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/connection/mapping"
-	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -31,7 +31,7 @@ type Connection struct {
 	TLS          connection.TLSMode  `json:"tls,omitempty"`      // verify-full (default), disable (loopback and Unix sockets only)
 	CA           string              `json:"ca,omitempty"`       // PEM; default: the provider's, else the system's
 	CAFile       string              `json:"ca_file,omitempty"`  // state files only: read by the client
-	Username     string              `json:"username"`           // the system account
+	Username     string              `json:"username,omitempty"` // the system account, default portcullis
 	Password     *string             `json:"password,omitempty"` // write-only; absent: unchanged
 	PasswordFile string              `json:"password_file,omitempty"`
 	HasPassword  bool                `json:"has_password,omitempty"` // read-only
@@ -166,7 +166,7 @@ func fillConnection(c *Connection) {
 	for _, d := range []struct {
 		field *string
 		value string
-	}{{(*string)(&c.Provider), string(connection.ProviderPostgreSQL)}, {&c.Database, "postgres"}, {(*string)(&c.TLS), string(connection.TLSVerifyFull)},
+	}{{(*string)(&c.Provider), string(connection.ProviderPostgreSQL)}, {&c.Database, "postgres"}, {&c.Username, "portcullis"}, {(*string)(&c.TLS), string(connection.TLSVerifyFull)},
 		{(*string)(&c.Mode), string(connection.ModeBroker)}, {&c.Prefix, connection.DefaultPrefix}, {&c.SyncEvery, defaultSyncEvery.String()}, {&c.State, stateEnable}} {
 		if *d.field == "" {
 			*d.field = d.value
@@ -323,18 +323,20 @@ func checkSameInstance(v, old *Connection) error {
 	case v.Prefix != old.Prefix:
 		return conflict("prefix", "cannot change: roles named %s… exist", old.Prefix)
 	case v.Mode != old.Mode:
-		return conflict("mode", "cannot change: delete the connection and register it anew")
+		e := conflict("mode", "cannot change from %s to %s: delete the connection and register it anew", old.Mode, v.Mode)
+		e.Hint = fmt.Sprintf("Before that, keep what portcullis connection print-script %s --removal prints, and let a DBA run it once the connection is deleted: what one mode left is in the way of the other.", connection.ShellWord(v.Name))
+		return e
 	}
 	return nil
 }
 
 // sameInstanceTwice explains the violated uniqueness of system_id.
 func sameInstanceTwice(v *Connection, err error) error {
-	var e *Error
-	if err == nil || !errors.As(constraint("host", err), &e) || !strings.Contains(e.Message, "system_id") {
+	var violated *pgconn.PgError
+	if !errors.As(err, &violated) || violated.ConstraintName != "connections_system_id" {
 		return err
 	}
-	e.Message = fmt.Sprintf("%s:%d is a PostgreSQL instance that another connection reaches already", v.Host, v.Port)
+	e := conflict("host", "%s:%d is a PostgreSQL instance that another connection reaches already", v.Host, v.Port)
 	e.Hint = "List them with: portcullis connection list. A copy of a data directory counts as the same instance."
 	return e
 }
@@ -405,18 +407,8 @@ func (c *Connection) target() connection.Target {
 	}
 }
 
-// fullName joins the parts of a name as connection.database.schema.table; a
-// part with a dot or a quote is quoted as in SQL.
-func fullName(parts ...string) string {
-	quoted := make([]string, len(parts))
-	for i, p := range parts {
-		if strings.ContainsAny(p, `."`) {
-			p = sqltext.Identifier(p)
-		}
-		quoted[i] = p
-	}
-	return strings.Join(quoted, ".")
-}
+// fullName joins the parts of a name as connection.database.schema.table.
+func fullName(parts ...string) string { return connection.FullName(parts...) }
 
 // instanceError tells a caller what an instance, or the code that talks to it, refused.
 func instanceError(field string, err error) error {

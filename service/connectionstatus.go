@@ -97,6 +97,22 @@ type ConnectionAccounts struct {
 	Warnings []mapping.Problem    `json:"warnings"`
 }
 
+// ConnectionState is the state of a connection in a list of all.
+type ConnectionState struct {
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	Disabled bool   `json:"disabled,omitempty"`
+}
+
+func (s *Store) connectionStates(ctx context.Context) ([]ConnectionState, error) {
+	rows, err := s.pool.Query(ctx, `SELECT c.name, CASE WHEN c.deleting THEN $1 ELSE coalesce(nullif(t.body->>'state', ''), $2) END, NOT c.enforce
+		FROM portcullis.connections c LEFT JOIN portcullis.connection_status t ON t.connection = c.id ORDER BY 1`, standDeleting, standNew)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[ConnectionState])
+}
+
 // ConnectionStatus reads how a connection stands, as its last round left it.
 func (s *Store) ConnectionStatus(ctx context.Context, name string) (ConnectionStatus, error) {
 	st := ConnectionStatus{Connection: name, State: standNew}

@@ -52,7 +52,7 @@ func loadNativeTables(ctx context.Context, q querier, connectionID string, had *
 	if had != nil && had.version == now.version {
 		return had, nil
 	}
-	rows, err := q.Query(ctx, `SELECT o.id, d.name, s.name, o.name, o.oid, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags, o.not_enforceable, o.parents, e.enforced
+	rows, err := q.Query(ctx, `SELECT o.id, d.name, s.name, o.name, o.oid, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags, o.not_enforceable, o.fix, o.parents, e.enforced
 		FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent
 			JOIN portcullis.connections c ON c.id = o.connection,
 			LATERAL (SELECT o.kind = ANY (c.kinds) AND coalesce(o.enforce, s.enforce, d.enforce, c.enforce) AS enforced) e
@@ -96,10 +96,14 @@ func (r *tableReader) scan(rows pgx.Rows) (t nativeTable, why string, enforced b
 	var id pgtype.UUID
 	var host, database, schema, own []string
 	var columns, columnTags []byte
-	if err := rows.Scan(&id, &t.ref.Database, &t.ref.Schema, &t.ref.Name, &t.ref.OID, &host, &database, &schema, &own, &columns, &columnTags, &why, &t.parents, &enforced); err != nil {
+	var fix string
+	if err := rows.Scan(&id, &t.ref.Database, &t.ref.Schema, &t.ref.Name, &t.ref.OID, &host, &database, &schema, &own, &columns, &columnTags, &why, &fix, &t.parents, &enforced); err != nil {
 		return t, "", false, err
 	}
 	t.id, t.cannot = id.Bytes, why != ""
+	if why != "" && fix != "" {
+		why += "; a DBA runs: " + strings.ReplaceAll(fix, "\n", " ")
+	}
 	t.ref.Database, t.ref.Schema = r.name(t.ref.Database), r.name(t.ref.Schema)
 	t.tags = r.set(host, database, schema, own)
 	if len(columnTags) > 2 { // not {}

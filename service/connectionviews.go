@@ -199,8 +199,7 @@ func (l *connectionLoop) applyViews(ctx context.Context, target connection.Targe
 func (l *connectionLoop) takeViews(database string, out views.Outcome, d *desired) {
 	status := l.memory.status.Views
 	for _, m := range out.Made {
-		d.want.Sets = append(d.want.Sets, connection.AccessSet{
-			ID: fmt.Sprintf("view:%s:%d", database, m.Base.OID), Access: connection.Read, Tables: []connection.ObjectRef{m.View}, Members: m.Roles})
+		d.want.Sets = append(d.want.Sets, viewSet(database, m))
 		name := fullName(m.Base.Database, m.Base.Schema, m.Base.Name)
 		at := slices.IndexFunc(status, func(s ViewStatus) bool { return s.Table == name })
 		if at < 0 {
@@ -224,6 +223,11 @@ func (l *connectionLoop) takeViews(database string, out views.Outcome, d *desire
 		status[at].Fix = r.Fix
 	}
 	l.memory.status.Views = status
+}
+
+// viewSet is who may query a view.
+func viewSet(database string, m views.Made) connection.AccessSet {
+	return connection.AccessSet{ID: fmt.Sprintf("view:%s:%d", database, m.Base.OID), Access: connection.Read, Tables: []connection.ObjectRef{m.View}, Members: m.Roles}
 }
 
 // viewsPending tells of views that could not be made equal, since when.

@@ -30,6 +30,13 @@ func (w *world) sees(person, sql string) string {
 	return strings.Join(list, " ")
 }
 
+func (w *world) dryRun() string {
+	w.t.Helper()
+	var reply ScriptReply
+	w.must("POST", "/v1/connections/shop/dry-run", struct{}{}, &reply)
+	return reply.Script
+}
+
 // TestPeopleSeePartsOfTablesThroughViews masks and filters a table of a
 // connection: who may see all of it reads the table, who may see a part a view.
 func TestPeopleSeePartsOfTablesThroughViews(t *testing.T) {
@@ -61,6 +68,10 @@ func TestPeopleSeePartsOfTablesThroughViews(t *testing.T) {
 	}
 	if st.Exceeds != 0 || len(st.Pending) > 0 || len(st.Views) != 1 || st.Views[0].View != "policy_sales.orders" || st.Views[0].People != 2 {
 		t.Errorf("status: exceeds %d, pending %v, views %+v", st.Exceeds, st.Pending, st.Views)
+	}
+
+	if script := w.dryRun(); script != "" {
+		t.Errorf("in step, and yet a dry run prints\n%s", script)
 	}
 
 	// Nothing of the views is a data source, and what is no longer wanted goes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -19,8 +20,10 @@ type Error struct {
 	Hint    string `json:"hint,omitempty"`
 }
 
+const codeNotFound = "not_found"
+
 func (e *Error) Error() string {
-	if e.Field == "" {
+	if e.Field == "" || e.Code == codeNotFound { // whose message says it all
 		return e.Message
 	}
 	return e.Field + ": " + e.Message
@@ -37,7 +40,11 @@ func invalid(field, format string, args ...any) *Error {
 }
 
 func notFound(what, key string) *Error {
-	return &Error{Status: http.StatusNotFound, Code: "not_found", Field: what, Message: fmt.Sprintf("there is no such entry in %s: %s", what, key)}
+	noun := strings.ReplaceAll(strings.TrimSuffix(what, "s"), "_", " ")
+	if singular, ok := map[string]string{"people": "person", "policies": "policy", "userid": "person"}[what]; ok {
+		noun = singular
+	}
+	return &Error{Status: http.StatusNotFound, Code: codeNotFound, Field: what, Message: fmt.Sprintf("there is no %s %q", noun, key)}
 }
 
 func conflict(field, format string, args ...any) *Error {

@@ -105,7 +105,7 @@ func (s *Server) Handler() http.Handler {
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, &Error{Status: http.StatusNotFound, Code: "not_found", Field: "path", Message: "there is nothing at " + r.URL.Path, Hint: "See /v1/openapi.json."})
+		s.fail(w, r, &Error{Status: http.StatusNotFound, Code: codeNotFound, Field: "path", Message: "there is nothing at " + r.URL.Path, Hint: "See /v1/openapi.json."})
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", s.health)

@@ -111,7 +111,9 @@ func crud[T any](s *Server, k *kind[T], item string) []route {
 				return err
 			}
 			if v == nil {
-				return notFound(k.keyFields[0], strings.Join(key, "/"))
+				e := notFound(k.name, strings.Join(key, "/"))
+				e.Field = k.keyFields[0]
+				return e
 			}
 			writeJSON(w, http.StatusOK, v)
 			return nil
@@ -284,7 +286,7 @@ func (s *Server) resync(w http.ResponseWriter, r *http.Request, c caller) error 
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			return notFound("name", name)
+			return notFound("data_source", name)
 		}
 		return ch.record(r.Context(), "resync", "data_sources", name, nil, nil)
 	})
@@ -499,6 +501,8 @@ type Status struct {
 	Nodes       []NodeStatus `json:"nodes"`
 	Unsynced    []string     `json:"unsynced"` // data sources that the engine does not have as described
 	Engine      string       `json:"engine,omitempty"`
+
+	Connections []ConnectionState `json:"connections,omitempty"`
 }
 
 // NodeStatus is one engine.
@@ -543,5 +547,9 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 		}
 		st.Nodes = append(st.Nodes, n)
 	}
-	return st, rows.Err()
+	if err := rows.Err(); err != nil {
+		return st, err
+	}
+	st.Connections, err = s.connectionStates(ctx)
+	return st, err
 }

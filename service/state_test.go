@@ -121,6 +121,7 @@ func TestStateFilesThatAreWrong(t *testing.T) {
 		{"syntax", "people:\n  - userid: [a\n", "state.yaml:"},
 		{"unknown section", "peple: []\n", "state.yaml:1:1: peple"},
 		{"unknown field", "people:\n  - userid: a\n    colour: red\n", `state.yaml:3:5: people[0].colour`},
+		{"unknown field within", "policies:\n  - name: a\n    who: {userid: b}\n", `, known are everyone, group`},
 		{"wrong type", "people:\n  - userid: a\n    groups: x\n", "state.yaml:3:13: people[0].groups"},
 		{"wrong number", "sources:\n  - {name: a, driver: d, port: many}\n", "state.yaml:2:"},
 		{"no time", "subscriptions:\n  - {data_source: yesterday, userid: b, expires: yesterday}\n", `state.yaml:2:50: subscriptions[0].expires: "yesterday" is no time`},

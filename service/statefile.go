@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -120,7 +121,37 @@ func (f *StateFile) yamlError(err error) error {
 	if field != "" {
 		field += ": "
 	}
-	return fmt.Errorf("%s:%d:%d: %s%s", f.name, t.Position.Line, t.Position.Column, field, e.GetMessage())
+	message := e.GetMessage()
+	var unknown *yaml.UnknownFieldError
+	if names := fieldsBeside(reflect.TypeFor[State](), f.pathOf(t)); errors.As(err, &unknown) && len(names) > 0 {
+		message += ", known are " + strings.Join(names, ", ")
+	}
+	return fmt.Errorf("%s:%d:%d: %s%s", f.name, t.Position.Line, t.Position.Column, field, message)
+}
+
+// fieldsBeside are those that stand beside the last one of a path.
+func fieldsBeside(t reflect.Type, path string) []string {
+	parts := strings.Split(path, ".")
+	for _, part := range parts[:len(parts)-1] {
+		name, _, _ := strings.Cut(part, "[")
+		for t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return nil
+		}
+		var ok bool
+		if t, ok = fieldType(t, name); !ok {
+			return nil
+		}
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+			t = t.Elem()
+		}
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	return fieldNames(t)
 }
 
 // pathOf is the path of the node that a token begins.

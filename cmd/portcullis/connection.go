@@ -30,7 +30,7 @@ func connectionActions() []action {
 		{"check", "NAME", "what the system account lacks there now, with the statements that grant it", connectionCheck},
 		{"rotate", "NAME", "give it another system account, or the account another password", connectionRotate},
 		{"replaced", "NAME", "go on with the instance that is there now: it was upgraded or restored", connectionReplaced},
-		{"sync", "NAME", "crawl completely, compare and apply now", connectionSync},
+		{"sync", "NAME [OBJECT]", "crawl completely, compare and apply now", connectionSync},
 		{"enable", "NAME or OBJECT", "enforce on it", connectionState},
 		{"disable", "NAME or OBJECT", "do not enforce on it; what was granted is taken back", connectionState},
 		{"inherit", "OBJECT", "as the level above", connectionState},
@@ -56,6 +56,7 @@ type invocation struct {
 	rest   []string // what follows the action, flags not yet parsed
 	args   []string // without flags, once parsed
 	io     streams
+	exact  io.Writer // for SQL, which means the bytes that it has
 }
 
 func runConnection(ctx context.Context, args []string, io streams) error {
@@ -74,7 +75,7 @@ func runConnection(ctx context.Context, args []string, io streams) error {
 		if a.name != args[0] {
 			continue
 		}
-		i := &invocation{action: a.name, flags: flag.NewFlagSet(strings.TrimSpace("connection "+a.name+" "+a.args), flag.ContinueOnError), rest: args[1:], io: io}
+		i := &invocation{action: a.name, exact: io.out, flags: flag.NewFlagSet(strings.TrimSpace("connection "+a.name+" "+a.args), flag.ContinueOnError), rest: args[1:], io: streams{out: plainWriter{io.out}, err: io.err}}
 		i.remote.flags(i.flags)
 		return a.run(ctx, i)
 	}
@@ -168,7 +169,7 @@ func (i *invocation) printScript(ctx context.Context, c *service.Client, path st
 	if i.remote.json() {
 		return printJSON(i.io, reply)
 	}
-	_, err := fmt.Fprint(i.io.out, reply.Script)
+	_, err := fmt.Fprint(i.exact, reply.Script)
 	return err
 }
 

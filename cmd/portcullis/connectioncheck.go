@@ -30,7 +30,7 @@ func connectionCheck(ctx context.Context, i *invocation) error {
 		printCheck(i.io, found)
 	}
 	if n := len(found.Missing); !found.Ready || n > 0 && !*required {
-		return &service.Error{Code: setup.CodePrivilege, Message: fmt.Sprintf("%s lacks %d privileges", found.Account, n), Hint: "A DBA runs the statements that are listed, each in its database."}
+		return &service.Error{Code: setup.CodePrivilege, Message: found.Account + " lacks " + count(n, "privilege"), Hint: "A DBA runs the statements that are listed, each in its database."}
 	}
 	return nil
 }

@@ -27,6 +27,11 @@ func connectionProposals(ctx context.Context, i *invocation) error {
 	if err := c.Call(ctx, http.MethodGet, path("connections", i.args[0], "proposals")+"?"+query.Encode(), nil, &list); err != nil {
 		return err
 	}
+	if *sample {
+		if err := i.tellUnsampled(ctx, c); err != nil {
+			return err
+		}
+	}
 	if i.remote.json() {
 		return printJSON(i.io, list)
 	}
@@ -38,4 +43,14 @@ func connectionProposals(ctx context.Context, i *invocation) error {
 		fmt.Fprintf(i.io.out, "portcullis connection tag %s%s %s    # %.0f %%: %q\n", connection.ShellWord(p.Object), column, connection.ShellWord(p.Tag), 100*p.Confidence, p.Reason)
 	}
 	return nil
+}
+
+// tellUnsampled warns where no values can have been looked at.
+func (i *invocation) tellUnsampled(ctx context.Context, c *service.Client) error {
+	var v service.Connection
+	err := c.Call(ctx, http.MethodGet, path("connections", i.args[0]), nil, &v)
+	if err == nil && v.Mode == connection.ModeBroker && !v.Views {
+		fmt.Fprintf(i.io.err, "no values were looked at: in broker mode %s may read no table; names and comments count all the same\n", v.Username)
+	}
+	return err
 }

@@ -26,7 +26,7 @@ func connectionQueryAudit(ctx context.Context, i *invocation) error {
 		if err := c.Call(ctx, http.MethodGet, path("connections", name), nil, &v); err != nil {
 			return err
 		}
-		fmt.Fprintf(i.io.out, "-- To be run by a superuser in database %q.\n%s", v.Database, queryaudit.Script(v.Username))
+		fmt.Fprintf(i.exact, "-- To be run by a superuser in database %q.\n%s", v.Database, queryaudit.Script(v.Username))
 		return nil
 	}
 	if len(i.args) == 1 {

@@ -56,9 +56,9 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 	line("last sync", "%s, policy version %d", when(st.LastSync), st.Version)
 	line("last crawl", "%s", when(st.LastCrawl))
 	o := st.Objects
-	line("objects", "%d databases, %d schemas, %d tables, %d gone; %d enforced on", o.Databases, o.Schemas, o.Tables, o.Dropped, o.Enforced)
+	line("objects", "%s, %s, %s, %d gone; %d enforced on", count(o.Databases, "database"), count(o.Schemas, "schema"), count(o.Tables, "table"), o.Dropped, o.Enforced)
 	if o.Unreadable+o.NotEnforceable > 0 {
-		line("", "%d databases could not be read, %d tables are not enforceable", o.Unreadable, o.NotEnforceable)
+		line("", "could not be read: %s; not enforceable: %s", count(o.Unreadable, "database"), count(o.NotEnforceable, "table"))
 	}
 	line("people", "%d mapped, %d without an account, %d warnings", st.People.Mapped, st.People.Unmapped, st.People.Warnings)
 	lack := fmt.Sprintf("%d lack", st.Lacks)
@@ -80,6 +80,9 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 		line("pending", "%s%s", p.Statement, blocker(p))
 		if p.Error != nil {
 			line("", "%s", p.Error)
+			if p.Error.Hint != "" {
+				line("", "%s", p.Error.Hint)
+			}
 		}
 	}
 	for _, s := range st.Lingering {
@@ -97,7 +100,7 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 		}
 	}
 	for _, w := range st.Withheld {
-		line("withheld", "%d tables (%s) from %s, who may see a part only: %s", w.Count, some(w.Tables), some(w.People), strings.Join(w.Policies, ", "))
+		line("withheld", "%s (%s) from %s, who may see a part only: %s", count(w.Count, "table"), some(w.Tables), some(w.People), strings.Join(w.Policies, ", "))
 	}
 	for _, l := range st.Lacking {
 		line("not enforceable", "%s", l)
@@ -113,6 +116,14 @@ func standing(st service.ConnectionStatus) string {
 		return st.State + ", disabled: nothing is enforced but what is enabled below"
 	}
 	return st.State
+}
+
+// count is a number with the word for what is counted.
+func count(n int, of string) string {
+	if n != 1 {
+		of += "s"
+	}
+	return fmt.Sprintf("%d %s", n, of)
 }
 
 func waitingText(w service.WaitingObject) string {
@@ -224,7 +235,7 @@ func printObject(io streams, o service.Object) {
 	if len(o.Owners) > 0 {
 		notes = append(notes, "owners "+ownersText(o.Owners))
 	}
-	fmt.Fprintf(io.out, "%s\t%s\t%s\t%s\n", o.Name, kind, o.State, strings.Join(notes, "; "))
+	fmt.Fprintf(io.out, "%s\t%s\t%s\t%s\n", shown(o.Name), kind, o.State, shown(strings.Join(notes, "; ")))
 }
 
 func (i *invocation) showObject(ctx context.Context, c *service.Client) error {
@@ -236,7 +247,7 @@ func (i *invocation) showObject(ctx context.Context, c *service.Client) error {
 		return printJSON(i.io, o)
 	}
 	printObject(i.io, o)
-	fmt.Fprintf(i.io.out, "  owner there %s, id %s\n", o.Owner, o.ID)
+	fmt.Fprintf(i.io.out, "  owner there %s, id %s\n", shown(o.Owner), o.ID)
 	if len(o.InheritedOwners) > 0 {
 		fmt.Fprintf(i.io.out, "  owners of levels above: %s\n", ownersText(o.InheritedOwners))
 	}
@@ -244,7 +255,7 @@ func (i *invocation) showObject(ctx context.Context, c *service.Client) error {
 		fmt.Fprintf(i.io.out, "  a DBA runs: %s\n", o.Fix)
 	}
 	for _, col := range o.Columns {
-		fmt.Fprintf(i.io.out, "  %s\t%s\t%s\n", col.Name, col.Type, strings.Join(col.Tags, ", "))
+		fmt.Fprintf(i.io.out, "  %s\t%s\t%s\n", shown(col.Name), shown(col.Type), strings.Join(col.Tags, ", "))
 	}
 	return nil
 }
@@ -305,12 +316,12 @@ func printFinding(io streams, e connection.Excess) {
 	if e.People > 1 {
 		who += fmt.Sprintf(" and %d more", e.People-1)
 	}
-	fmt.Fprintf(io.out, "%s has %s on %s", who, e.Privilege, e.Object.Place())
+	fmt.Fprintf(io.out, "%s has %s on %s", shown(who), e.Privilege, shown(e.Object.Place()))
 	if len(e.Via) > 0 {
-		fmt.Fprintf(io.out, " via %s", strings.Join(e.Via, ", "))
+		fmt.Fprintf(io.out, " via %s", shown(strings.Join(e.Via, ", ")))
 	}
 	if e.Grantor != "" {
-		fmt.Fprintf(io.out, ", granted by %s", e.Grantor)
+		fmt.Fprintf(io.out, ", granted by %s", shown(e.Grantor))
 	}
 	if e.Kind == connection.FindingGiven {
 		fmt.Fprint(io.out, "\n  the policies give it: take the relation out of them, subscribe to what it shows, or mask it there too\n")

@@ -18,14 +18,17 @@ const (
 )
 
 func connectionSync(ctx context.Context, i *invocation) error {
-	object := i.flags.String("object", "", "only this database, schema or table: id or full `name`")
+	object := i.flags.String("object", "", "as OBJECT: id or full `name` of a database, schema or table")
 	wait := i.flags.Bool("wait", true, "wait until it is done")
-	c, err := i.call(1, 1)
+	c, err := i.call(1, 2)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	name := i.args[0]
+	if len(i.args) == 2 {
+		*object = i.args[1]
+	}
 	var reply service.SyncReply
 	if err := c.Call(ctx, http.MethodPost, path("connections", name, "sync"), map[string]string{"object": *object}, &reply); err != nil || !*wait {
 		return err
@@ -50,8 +53,8 @@ func (i *invocation) waitSync(ctx context.Context, c *service.Client, name strin
 			if i.remote.json() {
 				return printJSON(i.io, st)
 			}
-			fmt.Fprintf(i.io.out, "%s: %d databases, %d schemas, %d tables, %d enforced; %s\n",
-				name, st.Objects.Databases, st.Objects.Schemas, st.Objects.Tables, st.Objects.Enforced, st.State)
+			fmt.Fprintf(i.io.out, "%s: %s, %s, %s, %d enforced; %s\n",
+				name, count(st.Objects.Databases, "database"), count(st.Objects.Schemas, "schema"), count(st.Objects.Tables, "table"), st.Objects.Enforced, st.State)
 			return nil
 		case st.Error != nil && st.SyncTried >= wanted && st.LastTry.After(begun): // a round that had begun before tells nothing of this sync
 			return &service.Error{Code: st.Error.Code, Message: name + ": " + st.Error.Error(), Hint: st.Error.Hint}

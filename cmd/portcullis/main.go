@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"portcullis.dev/portcullis/service"
@@ -64,6 +65,7 @@ func main() {
 }
 
 func dispatch(ctx context.Context, args []string, io streams) int {
+	io.err = plainWriter{io.err}
 	if len(args) == 0 {
 		help(io.err)
 		return exitUsage
@@ -133,8 +135,7 @@ func parseFlags(f *flag.FlagSet, args []string, io streams) error {
 		fmt.Fprint(io.out, said.String())
 		return err
 	}
-	fmt.Fprint(io.err, said.String())
-	return errUsage
+	return usage(f, io, "%v", err)
 }
 
 // parse reads the flags of a command; at most so many arguments may follow.
@@ -151,7 +152,8 @@ func parse(f *flag.FlagSet, args []string, most int, io streams) error {
 // usage writes what is wrong with the command line.
 func usage(f *flag.FlagSet, io streams, format string, args ...any) error {
 	fmt.Fprintf(io.err, "portcullis %s: %s\n", f.Name(), fmt.Sprintf(format, args...))
-	f.Usage()
+	words := slices.DeleteFunc(strings.Fields(f.Name()), func(w string) bool { return w != strings.ToLower(w) || w == "or" })
+	fmt.Fprintf(io.err, "The flags: portcullis help %s\n", strings.Join(words, " "))
 	return errUsage
 }
 

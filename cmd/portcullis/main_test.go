@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/internal/seal"
 	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/service"
@@ -81,6 +82,32 @@ func TestUsage(t *testing.T) {
 		if code != c.code || !strings.Contains(out+errOut, c.says) {
 			t.Errorf("%v: %d %s%s; want %d %q", c.args, code, out, errOut, c.code, c.says)
 		}
+	}
+}
+
+// What is wrong is said in a line, and where the flags are listed.
+func TestWrongUsageIsShort(t *testing.T) {
+	for _, args := range [][]string{{"connection", "show"}, {"connection", "add", "x", "--nix"}, {"connection", "tag", "x"}, {"apply"}} {
+		command := strings.Join(args[:min(len(args), 2)], " ")
+		_, out, errOut := portcullis(t.Context(), args...)
+		if lines := strings.Count(errOut, "\n"); out != "" || lines != 2 || !strings.Contains(errOut, "portcullis help "+command+"\n") {
+			t.Errorf("%v: %s%s", args, out, errOut)
+		}
+	}
+}
+
+// A name of somebody's table must not move the cursor of who looks at it.
+func TestNamesCommandNoTerminal(t *testing.T) {
+	var out, status strings.Builder
+	io := streams{out: plainWriter{&out}}
+	printObject(io, service.Object{Name: "c.d.s.\x1b[2Ja\r\nb", Level: "table"})
+	printFinding(io, connection.Excess{Role: "r\u202e", Object: connection.ObjectRef{Database: "d", Schema: "s", Name: "a.b"}})
+	if got := out.String(); strings.ContainsAny(got, "\x1b\r\u202e") || strings.Count(got, "\n") != 3 || !strings.Contains(got, `c.d.s.\u001b[2Ja\u000d\u000ab`) || !strings.Contains(got, `d.s."a.b"`) {
+		t.Errorf("%q", got)
+	}
+	printConnectionStatus(streams{out: plainWriter{&status}}, service.ConnectionStatus{Pending: []connection.Pending{{Statement: "x", Error: &connection.Error{Message: "m\x1b", Hint: "what helps"}}}})
+	if got := status.String(); strings.Contains(got, "\x1b") || !strings.Contains(got, "what helps") {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -46,6 +46,9 @@ func runStatus(ctx context.Context, args []string, io streams) error {
 		}
 		fmt.Fprintf(io.out, "node            %s, %s, %d SQL accounts\n", n.Name, seen, n.Accounts)
 	}
+	for _, v := range st.Connections {
+		fmt.Fprintf(io.out, "connection      %s, %s\n", v.Name, standing(service.ConnectionStatus{State: v.State, Disabled: v.Disabled}))
+	}
 	for _, name := range st.Unsynced {
 		fmt.Fprintf(io.out, "not in step     %s\n", name)
 	}

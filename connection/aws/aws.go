@@ -130,7 +130,7 @@ func Check(role connection.AWSRole) error {
 	case role.ExternalID == "":
 		return refuse("the role %s needs an external id", role.ARN)
 	case role.STSEndpoint != "" && !safe(role.STSEndpoint):
-		return refuse("the STS endpoint must be an https URL")
+		return &connection.Error{Code: Code, Message: "the STS endpoint must be an https URL, or one of this machine by its address", Hint: "As in https://sts.eu-central-1.amazonaws.com; without one AWS's own of the region is asked."}
 	}
 	return nil
 }

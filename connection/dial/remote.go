@@ -38,7 +38,7 @@ func explainRemote(r *pgconn.PgError, t connection.Target) *connection.Error {
 	case r.Code == "25006":
 		set(CodeReplica, at+" is read-only", replicaHint)
 	case r.Code == "42501":
-		set(CodePrivilege, t.Username+" lacks a privilege", "`portcullis connection print-script` prints what grants all that it needs.")
+		set(CodePrivilege, t.Username+" lacks a privilege", "`"+t.ScriptCommand("")+"` prints what grants all that it needs.")
 	default:
 		set(CodeRemote, "the instance refused", r.Hint)
 	}

@@ -86,7 +86,10 @@ func (f Folder) Read(_ context.Context, name string, offset int64, size int) ([]
 }
 
 // Remote is a log that is read through functions of the instance (Script).
-type Remote struct{ Conn *pgx.Conn }
+type Remote struct {
+	Conn *pgx.Conn
+	Name string // of the connection, for what a person may run
+}
 
 func (r Remote) Files(ctx context.Context) ([]File, error) {
 	rows, err := r.Conn.Query(ctx, "SELECT name, size, modified FROM portcullis_audit.files()")
@@ -128,7 +131,7 @@ func (r Remote) explain(err error) error {
 	}
 	switch refused.Code {
 	case "3F000", "42883", "42501":
-		return unavailable(err, "the account may not read the log of the instance", "A superuser runs what `portcullis connection query-audit NAME --print-script` prints, once.")
+		return unavailable(err, "the account may not read the log of the instance", "A superuser runs what `portcullis connection query-audit "+connection.ShellWord(r.Name)+" --print-script` prints, once.")
 	}
 	return unavailable(err, "the log of the instance cannot be read", "Check that logging_collector is on and log_destination has csvlog or jsonlog.")
 }

@@ -83,14 +83,17 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 	}
 	if !ready {
 		for _, t := range tables {
-			a.refuse(t, "views are not set up in this database", "what portcullis connection print-script --views prints")
+			a.refuse(t, "views are not set up in this database", "what "+a.o.Target.ScriptCommand(a.database)+" --views prints")
 		}
 		return nil
 	}
 	var jobs []job
 	err = a.transaction(ctx, briefly, func(tx pgx.Tx) (err error) {
-		jobs, err = a.fillAll(ctx, tx, tables)
-		return err
+		var content *pgx.Batch
+		if jobs, content, err = a.fillAll(ctx, tx, tables); err != nil {
+			return err
+		}
+		return tx.SendBatch(ctx, content).Close()
 	})
 	if err != nil {
 		return err
@@ -140,10 +143,10 @@ func (a *applier) ready(ctx context.Context) (bool, error) {
 		return false, err
 	case foreign != "":
 		return false, &connection.Error{Code: "foreign_schema", Message: fmt.Sprintf("schema %s belongs to %s, who is no DBA that ran the script", storeSchema, sqltext.Identifier(foreign)),
-			Hint: "Drop or rename it if it is not known to you, then run what portcullis connection print-script --views prints."}
+			Hint: "Drop or rename it if it is not known to you, then run what " + a.o.Target.ScriptCommand(a.database) + " --views prints."}
 	case stands && !(acts && installed):
 		return false, &connection.Error{Code: "views_not_ready", Message: fmt.Sprintf("views of %s stand there, and %s can no longer change them", a.o.Target.ViewsOwner(), a.o.Target.Username),
-			Hint: "Run again what portcullis connection print-script --views prints."}
+			Hint: "Run again what " + a.o.Target.ScriptCommand(a.database) + " --views prints."}
 	}
 	return acts && installed, nil
 }

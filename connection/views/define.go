@@ -259,7 +259,7 @@ const readsOnly = `EXISTS (SELECT FROM pg_class b WHERE b.oid = $1 AND b.relkind
 
 // create replaces a view, or drops it first where other columns do not replace those it has.
 func create(ctx context.Context, tx pgx.Tx, name, query string) error {
-	statement := "CREATE OR REPLACE VIEW " + name + " WITH (security_barrier = true) AS " + query
+	statement := createText(name, query)
 	refused, err := attempt(ctx, tx, statement)
 	if refused == nil || refused.Code != "42P16" {
 		return err
@@ -269,6 +269,10 @@ func create(ctx context.Context, tx pgx.Tx, name, query string) error {
 	}
 	_, err = tx.Exec(ctx, statement)
 	return err
+}
+
+func createText(name, query string) string {
+	return "CREATE OR REPLACE VIEW " + name + " WITH (security_barrier = true) AS " + query
 }
 
 // passOn lets those who make our grants grant what belongs to the owner of views.

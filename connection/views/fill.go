@@ -170,23 +170,22 @@ func forget(b *pgx.Batch, base uint32) {
 	b.Queue("UPDATE portcullis_views.made SET filled = '' WHERE base = $1 AND filled <> ''", base)
 }
 
-// fillAll writes who sees what through the views that stand, and lists what is
-// to be done to views. It locks no view and no table of others.
-func (a *applier) fillAll(ctx context.Context, tx pgx.Tx, tables []Table) ([]job, error) {
+// fillAll works out what is to be written of who sees what through the views that
+// stand, and what is to be done to views. It locks no view and no table of others.
+func (a *applier) fillAll(ctx context.Context, tx pgx.Tx, tables []Table) (jobs []job, batch *pgx.Batch, err error) {
 	stand, err := readStanding(ctx, tx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	bases, err := readBases(ctx, tx, tables)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	roles, err := readRoles(ctx, tx, tables)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var jobs []job
-	batch := &pgx.Batch{}
+	batch = &pgx.Batch{}
 	for _, t := range tables {
 		s, b := stand[t.Ref.OID], bases[t.Ref.OID]
 		delete(stand, t.Ref.OID)
@@ -222,7 +221,7 @@ func (a *applier) fillAll(ctx context.Context, tx pgx.Tx, tables []Table) ([]job
 		jobs = append(jobs, job{before: s})
 	}
 	slices.SortFunc(jobs, func(x, y job) int { return int(int64(x.base()) - int64(y.base())) })
-	return jobs, tx.SendBatch(ctx, batch).Close()
+	return jobs, batch, nil
 }
 
 func (s *standing) refill(b *pgx.Batch, t Table, c content) {

@@ -157,7 +157,7 @@ func TestATableThatIsSwappedIsNotShown(t *testing.T) {
 	if _, err := swapped.Exec(t.Context(), "SET LOCAL ROLE portcullis_views"); err != nil {
 		t.Fatal(err)
 	}
-	jobs, err := a.fillAll(t.Context(), swapped, []Table{table})
+	jobs, _, err := a.fillAll(t.Context(), swapped, []Table{table})
 	if err != nil || len(jobs) != 1 {
 		t.Fatal(jobs, err)
 	}
