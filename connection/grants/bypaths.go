@@ -32,23 +32,22 @@ const (
 				WHERE x.ev_class = v.oid AND x.is_instead AND x.ev_type <> '1'), 0) & ~ coalesce((SELECT bit_or((t.tgtype & 16) / 4 | (t.tgtype & 4) * 2 | (t.tgtype & 8) * 2)
 				FROM pg_trigger t WHERE t.tgrelid = v.oid AND t.tgtype & 64 <> 0), 0) ELSE 0 END AS how) w
 		WHERE v.relkind IN ('v', 'm') AND v.oid >= 16384 AND v.relowner <> $1`
-	sqlParents = `SELECT i.inhparent, i.inhrelid, p.relkind = 'p' FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent AND p.relkind IN ('r', 'p', 'f')`
-	// Rules that act on other relations, with the rights of their relation's owner.
-	sqlRules = `SELECT r.ev_class, c.relowner, r.ev_type::text, ARRAY(SELECT DISTINCT d.refobjid FROM pg_depend d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-				AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class AND d.refobjid >= 16384)
-		FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE r.ev_type <> '1' AND r.ev_enabled <> 'D' AND r.ev_class >= 16384`
-	sqlReaderACLs = `SELECT c.oid, c.relowner, c.relkind::text, c.relnamespace, c.relname::text, ` + aclArrays + ` FROM pg_class c, ` + relationLateral + ` WHERE c.oid = ANY ($1)`
+	sqlParents    = `SELECT i.inhparent, i.inhrelid, p.relkind = 'p' FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent AND p.relkind IN ('r', 'p', 'f')`
+	sqlReaderACLs = `SELECT c.oid, c.relowner, c.relnamespace, c.relname::text, ` + aclArrays + ` FROM pg_class c, ` + relationLateral + ` WHERE c.oid = ANY ($1)`
 )
 
-// relationPaths are what other relations do with tables, before it is known who
+// relationPaths are what relations do with each other, before it is known who
 // may use them.
 type relationPaths struct {
-	d       *database
-	c       *catalog
-	views   map[uint32]*viewPath
-	parents map[uint32][]childPath
-	found   map[uint32]map[int32]map[bits]bits // by relation and table: what is reached, by what is needed for it
-	under   map[uint32][]uint32                // views and parents through which a relation is written
+	d         *database
+	c         *catalog
+	views     map[uint32]*viewPath
+	parents   map[uint32][]childPath
+	acts      map[uint32][]effect // what writing a relation sets off
+	relations map[uint32]*relation
+	found     map[uint32][]opening
+	byName    map[string][]uint32 // of relations, for functions that name them
+	reaches   map[uint32]reach    // memo of reach
 }
 
 // viewPath is a view, or a materialised one, that others may query.
@@ -65,41 +64,35 @@ type childPath struct {
 	routes bool // what is inserted into the parent may go there
 }
 
+// relation is one that leads to others: whose it is and who may use it.
+type relation struct {
+	owner, schema uint32
+	name          string
+	acl           []entry
+}
+
+// opening is what a privilege on a relation does with a table.
+type opening struct {
+	at            int32
+	need, through bits
+}
+
 func (d *database) readByPaths(ctx context.Context, conn *pgx.Conn, c *catalog) error {
 	if len(d.tables) == 0 {
 		return nil
 	}
-	p := &relationPaths{d: d, c: c, views: map[uint32]*viewPath{}, parents: map[uint32][]childPath{}, found: map[uint32]map[int32]map[bits]bits{}}
-	if err := p.read(ctx, conn); err != nil {
-		return err
-	}
-	for oid, v := range p.views {
-		if !v.asInvoker {
-			p.follow(oid, oid, 0, byRelation, canSelect, map[uint32]bool{})
-			for _, t := range throughs[1:4] {
-				p.follow(oid, oid, 0, t[1], t[0], map[uint32]bool{})
-			}
+	p := &relationPaths{d: d, c: c, views: map[uint32]*viewPath{}, parents: map[uint32][]childPath{}, acts: map[uint32][]effect{}, relations: map[uint32]*relation{}, found: map[uint32][]opening{}, reaches: map[uint32]reach{}}
+	for _, read := range []func(context.Context, *pgx.Conn) error{p.read, p.readActs, p.readRelations} {
+		if err := read(ctx, conn); err != nil {
+			return err
 		}
 	}
-	for oid, children := range p.parents {
-		for _, ch := range children {
-			for _, t := range throughs {
-				if t[1] != byInsert || ch.routes {
-					p.reach(oid, ch.child, noCheck, t[1], t[0], t[0], map[uint32]bool{oid: true})
-				}
-			}
-		}
+	p.nameTargets()
+	for oid := range p.relations {
+		p.walkFrom(oid)
 	}
-	if err := p.readRules(ctx, conn); err != nil {
-		return err
-	}
-	if err := p.readTriggers(ctx, conn); err != nil {
-		return err
-	}
-	if err := p.grantees(ctx, conn); err != nil {
-		return err
-	}
-	if err := d.addFunctions(ctx, conn, c); err != nil {
+	p.grantees()
+	if err := p.addFunctions(ctx, conn); err != nil {
 		return err
 	}
 	return d.addHanging(ctx, conn)
@@ -135,151 +128,140 @@ func (p *relationPaths) read(ctx context.Context, conn *pgx.Conn) error {
 	}, sqlParents)
 }
 
-// noCheck is an acting role whose rights are not looked at.
-const noCheck uint32 = 0
-
-// follow notes what a view of top, or of a view in it, leads to. acting is
-// whose rights count where the view takes those of whoever asks.
-func (p *relationPaths) follow(top, view, acting uint32, through, need bits, seen map[uint32]bool) {
-	v := p.views[view]
-	if v == nil || seen[view] {
-		return
-	}
-	seen[view] = true
-	to := v.mentions
-	if through != byRelation && through != byRule {
-		if v.writes&through == 0 {
+// readRelations reads whose the relations are that lead to others, and who may
+// use them: of the tables of the policies that is known.
+func (p *relationPaths) readRelations(ctx context.Context, conn *pgx.Conn) error {
+	var unknown []uint32
+	add := func(oid uint32) {
+		if p.relations[oid] != nil {
 			return
 		}
-		to = v.bases
-	}
-	if !v.asInvoker {
-		acting = v.owner
-	}
-	if v.stored {
-		acting = noCheck // what its owner could read once is in it
-	}
-	for _, relation := range to {
-		p.reach(top, relation, acting, through, need, need, seen)
-	}
-}
-
-// reach notes that who has a privilege on top reaches a relation, and what that
-// relation leads to, if the role that acts there has the privilege that this takes.
-func (p *relationPaths) reach(top, relation, acting uint32, through, need, takes bits, seen map[uint32]bool) {
-	if v := p.views[relation]; v != nil && through != byRelation && through != byRule && v.writes&through == 0 {
-		return
-	}
-	if at, ok := p.d.byOID[relation]; ok && p.d.tables[at].class >= 0 {
-		if acting != noCheck && !p.d.can(p.c, acting, at, takes) {
+		if at, ok := p.d.byOID[oid]; ok && p.d.tables[at].class >= 0 {
+			k, ref := &p.d.classes[p.d.tables[at].class], p.d.tables[at].ref
+			p.relations[oid] = &relation{owner: k.owner, schema: k.schema.oid, name: ref.Name, acl: k.acl}
 			return
 		}
-		if p.found[top] == nil {
-			p.found[top] = map[int32]map[bits]bits{}
-		}
-		if p.found[top][at] == nil {
-			p.found[top][at] = map[bits]bits{}
-		}
-		p.found[top][at][need] |= through
+		p.relations[oid] = &relation{}
+		unknown = append(unknown, oid)
 	}
-	p.follow(top, relation, acting, through, need, seen)
-	for _, ch := range p.parents[relation] {
-		if !seen[ch.child] && (through != byInsert || ch.routes) {
-			seen[ch.child] = true
-			p.reach(top, ch.child, noCheck, through, need, takes, seen)
-		}
+	for oid := range p.views {
+		add(oid)
 	}
-}
-
-// anything is what a rule or trigger might do.
-const anything = canSelect | canInsert | canUpdate | canDelete | canTruncate
-
-func (p *relationPaths) readRules(ctx context.Context, conn *pgx.Conn) error {
-	return each(ctx, conn, func(rows pgx.Rows) error {
-		var relation, owner uint32
-		var event string
-		var mentions []uint32
-		if err := rows.Scan(&relation, &owner, &event, &mentions); err != nil {
-			return err
-		}
-		need := map[string]bits{"2": canUpdate, "3": canInsert, "4": canDelete}[event]
-		for _, other := range mentions {
-			p.act(relation, other, p.d.owned(owner), need, byItsRule)
-		}
-		return nil
-	}, sqlRules)
-}
-
-// grantees adds entries for those who may use what was found.
-func (p *relationPaths) grantees(ctx context.Context, conn *pgx.Conn) error {
-	oids := make([]uint32, 0, len(p.found))
-	for oid := range p.found {
-		oids = append(oids, oid)
+	for oid := range p.parents {
+		add(oid)
 	}
-	slices.Sort(oids)
-	return each(ctx, conn, func(rows pgx.Rows) error {
-		var oid, owner, in uint32
-		var name, kind string
+	for oid := range p.acts {
+		add(oid)
+	}
+	err := each(ctx, conn, func(rows pgx.Rows) error {
+		var oid uint32
+		r := &relation{}
 		var acl aclColumns
-		err := rows.Scan(append([]any{&oid, &owner, &kind, &in, &name}, acl.targets()...)...)
+		err := rows.Scan(append([]any{&oid, &r.owner, &r.schema, &r.name}, acl.targets()...)...)
 		if err != nil {
 			return err
 		}
-		entries, err := p.d.entries(&acl, "SELECT")
-		if err != nil || p.d.schemas[in] == nil {
-			return err
+		r.owner = p.d.owned(r.owner)
+		if r.acl, err = p.d.entries(&acl, "SELECT"); err == nil && p.d.schemas[r.schema] != nil {
+			p.relations[oid] = r
 		}
+		return err
+	}, sqlReaderACLs, unknown)
+	for oid, r := range p.relations {
+		if r.schema == 0 {
+			delete(p.relations, oid) // made since; the next round sees it
+		}
+	}
+	return err
+}
+
+// grantees adds entries for those who may use what was found.
+func (p *relationPaths) grantees() {
+	for oid, ways := range p.found {
+		r := p.relations[oid]
+		via := quoteTable(p.d.schemas[r.schema].name, r.name)
 		by := int32(-1)
 		if at, ok := p.d.byOID[oid]; ok {
 			by = at
 		}
-		owner = p.d.owned(owner)
-		entries = withOwner(entries, owner)
-		for at, ways := range p.found[oid] {
-			k := p.d.own(at)
-			for _, e := range entries {
-				if e.grantee == owner && kind == "v" {
-					continue // it acts with the owner's rights
+		v := p.views[oid]
+		p.d.aclOf(via, r.acl)
+		for _, e := range withOwner(r.acl, r.owner) {
+			if e.via != "" || e.grantee == r.owner && v != nil && !v.stored {
+				continue // a view acts with the owner's rights
+			}
+			acts := map[int32]bits{} // what of their privileges leads to each table by a rule, trigger or foreign key
+			add := func(at int32, through, need bits) {
+				k := p.d.own(at)
+				k.acl = append(k.acl, entry{grantee: e.grantee, grantor: e.grantor, bits: through, via: via, by: by, owner: r.owner, schema: r.schema, need: need, isTable: v == nil})
+			}
+			for _, w := range ways {
+				if e.grantee != r.owner && e.bits&onColumns(w.need) == 0 || e.grantee == p.d.classes[p.d.tables[w.at].class].owner {
+					continue
 				}
-				for need, through := range ways {
-					if e.grantee == owner || e.bits&need != 0 {
-						k.acl = append(k.acl, entry{grantee: e.grantee, grantor: e.grantor, bits: through,
-							via: quoteTable(p.d.schemas[in].name, name), by: by, owner: owner, schema: in, need: need, isTable: kind != "v" && kind != "m"})
-					}
+				if direct := w.through &^ byRule; direct != 0 {
+					add(w.at, direct, w.need)
+				}
+				if w.through&byRule != 0 {
+					acts[w.at] |= w.need
 				}
 			}
+			for at, need := range acts {
+				add(at, byRule, need)
+			}
 		}
-		return nil
-	}, sqlReaderACLs, oids)
+	}
+}
+
+// aclOf keeps the ACL of a relation on the way, of which a DBA may have to revoke.
+func (d *database) aclOf(via string, acl []entry) {
+	if d.onTheWay == nil {
+		d.onTheWay = map[string][]entry{}
+	}
+	d.onTheWay[via] = acl
+}
+
+// onColumns adds to privileges the same on some columns.
+func onColumns(want bits) bits {
+	for some, all := range map[bits]bits{someSelect: canSelect, someInsert: canInsert, someUpdate: canUpdate} {
+		if want&all != 0 {
+			want |= some
+		}
+	}
+	return want
 }
 
 // withOwner lists the grantees of an ACL, the owner among them even if the
 // owner revoked from itself what it can grant to itself.
 func withOwner(acl []entry, owner uint32) []entry {
 	for _, e := range acl {
-		if e.grantee == owner {
+		if e.grantee == owner && e.via == "" {
 			return acl
 		}
 	}
 	return append(slices.Clone(acl), entry{grantee: owner, grantor: owner})
 }
 
-// can reports whether a role has one of these privileges on a table, or on some of its columns.
-func (d *database) can(c *catalog, who uint32, at int32, want bits) bool {
-	for some, all := range map[bits]bits{someSelect: canSelect, someInsert: canInsert, someUpdate: canUpdate} {
-		if want&all != 0 {
-			want |= some
+// may are those of some privileges that a role has on a relation, or on some of its columns.
+func (p *relationPaths) may(who uint32, owner uint32, acl []entry, want bits) (out bits) {
+	r, ok := p.reaches[who]
+	if !ok {
+		r = p.c.reach(who)
+		p.reaches[who] = r
+	}
+	if r.bits&asSuperuser != 0 || slices.Contains(r.roles, owner) {
+		return want
+	}
+	out = r.bits & want
+	for _, e := range acl {
+		if e.via != "" || e.grantee != 0 && !slices.Contains(r.roles, e.grantee) {
+			continue
+		}
+		for _, t := range throughs {
+			if want&t[0] != 0 && e.bits&onColumns(t[0]) != 0 {
+				out |= t[0]
+			}
 		}
 	}
-	k := &d.classes[d.tables[at].class]
-	r := c.reach(who)
-	if r.bits&(asSuperuser|want&tableBits) != 0 || slices.Contains(r.roles, k.owner) {
-		return true
-	}
-	for _, e := range k.acl {
-		if e.via == "" && e.bits&want != 0 && (e.grantee == 0 || slices.Contains(r.roles, e.grantee)) {
-			return true
-		}
-	}
-	return false
+	return out
 }

@@ -22,8 +22,6 @@ const (
 		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, ` + aclLateral + `(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.privilege_type = 'EXECUTE') x
 		WHERE p.prosecdef AND p.oid >= 16384 AND p.prorettype <> 'event_trigger'::regtype
 			AND n.nspname <> 'portcullis_broker' LIMIT 10000`
-	sqlTriggers = `SELECT t.tgrelid, t.tgtype::int, p.proowner, ` + functionText + `, ` + functionDepends + `
-		FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.prosecdef AND p.oid >= 16384 AND NOT t.tgisinternal AND t.tgenabled <> 'D' LIMIT 10000`
 )
 
 var wordForm = regexp.MustCompile(`"(?:[^"]|"")+"|[\pL_][\pL\pN_$]*`)
@@ -42,24 +40,27 @@ func words(text string) map[string]bool {
 }
 
 // mentioned are the tables that a function names or depends on.
-func (d *database) mentioned(text map[string]bool, depends []uint32) map[int32]bool {
-	if d.byName == nil { // made at the first function: most databases have none
-		d.byName = map[string][]int32{}
-		for i, t := range d.tables {
-			d.byName[t.ref.Name] = append(d.byName[t.ref.Name], int32(i))
+// mentioned are the relations that a function names or depends on, tables of the
+// policies and those that lead to others.
+func (p *relationPaths) mentioned(f *functionBody) map[uint32]bool {
+	if p.byName == nil { // made at the first function: most databases have none
+		p.byName = map[string][]uint32{}
+		for _, t := range p.d.tables {
+			p.byName[t.ref.Name] = append(p.byName[t.ref.Name], t.ref.OID)
 		}
-	}
-	out := map[int32]bool{}
-	for _, oid := range depends {
-		if at, ok := d.byOID[oid]; ok && d.tables[at].class >= 0 {
-			out[at] = true
-		}
-	}
-	for w := range text {
-		for _, at := range d.byName[w] {
-			if d.tables[at].class >= 0 {
-				out[at] = true
+		for oid, r := range p.relations {
+			if _, ok := p.d.byOID[oid]; !ok {
+				p.byName[r.name] = append(p.byName[r.name], oid)
 			}
+		}
+	}
+	out := map[uint32]bool{}
+	for _, oid := range f.depends {
+		out[oid] = true
+	}
+	for w := range f.words {
+		for _, oid := range p.byName[w] {
+			out[oid] = true
 		}
 	}
 	return out
@@ -75,69 +76,49 @@ func writes(text map[string]bool) bool {
 	return false
 }
 
-func (d *database) addFunctions(ctx context.Context, conn *pgx.Conn, c *catalog) error {
+// addFunctions adds what each function reaches with its owner's rights, by what
+// it mentions and all that this leads to.
+func (p *relationPaths) addFunctions(ctx context.Context, conn *pgx.Conn) error {
 	return each(ctx, conn, func(rows pgx.Rows) error {
 		var name, source string
-		var in, owner uint32
-		var depends []uint32
+		var in uint32
+		f := &functionBody{}
 		var acl aclColumns
-		err := rows.Scan(append([]any{&name, &in, &owner, &source, &depends}, acl.targets()...)...)
+		err := rows.Scan(append([]any{&name, &in, &f.owner, &source, &f.depends}, acl.targets()...)...)
 		if err != nil {
 			return err
 		}
 		for i := range acl.privileges {
 			acl.privileges[i] = "SELECT"
 		}
-		entries, err := d.entries(&acl, "SELECT")
+		entries, err := p.d.entries(&acl, "SELECT")
 		if err != nil {
 			return err
 		}
-		owner = d.owned(owner)
-		text := words(source)
-		for at := range d.mentioned(text, depends) {
-			var does bits
-			if d.can(c, owner, at, canSelect) {
-				does |= byFunction
+		f.owner, f.words = p.d.owned(f.owner), words(source)
+		does := canSelect
+		if writes(f.words) {
+			does = anything
+		}
+		w := p.newWalk()
+		for relation := range p.mentioned(f) {
+			w.visit(step{relation: relation, acting: f.owner, user: f.owner, later: f.owner, acted: true}, does)
+		}
+		for at, n := range w.noted {
+			var through bits
+			if n.acted&canSelect != 0 {
+				through |= byFunction
 			}
-			if writes(text) && d.can(c, owner, at, canInsert|canUpdate|canDelete|canTruncate) {
-				does |= byWriter
+			if n.acted&^canSelect != 0 {
+				through |= byWriter
 			}
-			if does == 0 {
-				continue
-			}
-			k := d.own(at)
+			k := p.d.own(at)
 			for _, e := range entries {
-				if e.grantee != owner {
-					k.acl = append(k.acl, entry{grantee: e.grantee, grantor: e.grantor, bits: does, via: name, by: -1, owner: owner, schema: in})
+				if e.grantee != f.owner {
+					k.acl = append(k.acl, entry{grantee: e.grantee, grantor: e.grantor, bits: through, via: name, by: -1, owner: f.owner, schema: in})
 				}
 			}
 		}
 		return nil
 	}, sqlFunctions)
-}
-
-// readTriggers finds the triggers of other relations that act on tables with
-// the rights of their function's owner.
-func (p *relationPaths) readTriggers(ctx context.Context, conn *pgx.Conn) error {
-	return each(ctx, conn, func(rows pgx.Rows) error {
-		var relation, owner uint32
-		var events int32
-		var source string
-		var depends []uint32
-		if err := rows.Scan(&relation, &events, &owner, &source, &depends); err != nil {
-			return err
-		}
-		var need bits
-		for event, b := range map[int32]bits{4: canInsert, 8: canDelete, 16: canUpdate, 32: canTruncate} {
-			if events&event != 0 {
-				need |= b
-			}
-		}
-		for at := range p.d.mentioned(words(source), depends) {
-			if oid := p.d.tables[at].ref.OID; oid != relation {
-				p.act(relation, oid, p.d.owned(owner), need, byTrigger)
-			}
-		}
-		return nil
-	}, sqlTriggers)
 }

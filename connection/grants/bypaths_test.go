@@ -49,8 +49,8 @@ func writePaths(t *testing.T, a *adverse) {
 		{"INSERT ON app.trig", "INSERT INTO app.trig VALUES (1)", `REVOKE INSERT ON TABLE "app"."trig" FROM `},
 		{"INSERT ON app.iv", "INSERT INTO app.iv VALUES (1)", `REVOKE INSERT ON TABLE "app"."iv" FROM `},
 		{"INSERT ON app.ov", "INSERT INTO app.ov VALUES (1)", `REVOKE INSERT ON TABLE "app"."ov" FROM `},
-		{"INSERT ON app.whole", "INSERT INTO app.whole VALUES (1)", `REVOKE INSERT, UPDATE ON TABLE "app"."whole" FROM `},
-		{"UPDATE ON app.moved", "UPDATE app.moved SET a = 2", `REVOKE INSERT, UPDATE ON TABLE "app"."moved" FROM `},
+		{"INSERT ON app.whole", "INSERT INTO app.whole VALUES (1)", `REVOKE INSERT ON TABLE "app"."whole" FROM `},
+		{"UPDATE ON app.moved", "UPDATE app.moved SET a = 2", `REVOKE UPDATE ON TABLE "app"."moved" FROM `},
 		{"EXECUTE ON FUNCTION app.g()", "SELECT app.g()", "REVOKE EXECUTE ON FUNCTION app.g() FROM "},
 		{"EXECUTE ON FUNCTION app.h()", "SELECT app.h()", "REVOKE EXECUTE ON FUNCTION app.h() FROM "},
 	}

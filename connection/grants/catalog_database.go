@@ -22,7 +22,7 @@ type database struct {
 	broker     *brokerState // nil: none is installed
 	unreadable bool
 	published  []published
-	byName     map[string][]int32 // tables, for functions that name them
+	onTheWay   map[string][]entry // ACLs of relations by which tables are reached, by name
 	// ownerRole is pg_database_owner, whose one member, the owner of the
 	// database at hand, no catalog lists: it is read as that owner.
 	ownerRole uint32
@@ -47,6 +47,7 @@ func (d *database) entries(acl *aclColumns, privilege string) ([]entry, error) {
 type table struct {
 	ref   connection.ObjectRef
 	class int32 // -1: not there, or under another name
+	pos   int32 // among the tables of the class
 	wrong string
 
 	told    bool // the crawl says why it cannot be granted on
@@ -208,7 +209,7 @@ func (d *database) readClasses(ctx context.Context, conn *pgx.Conn) error {
 		}
 		for _, oid := range oids {
 			if at, ok := d.byOID[oid]; ok {
-				d.tables[at].class = int32(len(d.classes))
+				d.tables[at].class, d.tables[at].pos = int32(len(d.classes)), int32(len(k.tables))
 				k.tables = append(k.tables, at)
 			}
 		}
@@ -249,16 +250,14 @@ func (d *database) own(at int32) *class {
 	if len(k.tables) == 1 {
 		return k
 	}
-	for i, other := range k.tables {
-		if other == at {
-			k.tables = append(k.tables[:i:i], k.tables[i+1:]...)
-			break
-		}
-	}
+	last := len(k.tables) - 1
+	k.tables[t.pos] = k.tables[last]
+	d.tables[k.tables[last]].pos = t.pos
+	k.tables = k.tables[:last]
 	apart := *k
 	apart.acl = append([]entry(nil), k.acl...)
 	apart.tables = []int32{at}
-	t.class = int32(len(d.classes))
+	t.class, t.pos = int32(len(d.classes)), 0
 	d.classes = append(d.classes, apart)
 	return &d.classes[t.class]
 }

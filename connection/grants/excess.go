@@ -239,7 +239,7 @@ func (e *evaluator) describe(d *database, k *class, t int32, c *crowd, a entry, 
 	privileges := onTable(got | got>>optionShift&tableBits)
 	if a.via != "" {
 		x.Via = append(x.Via, a.via)
-		r = revocation{object: "TABLE " + a.via, owner: a.owner, schema: d.schemas[a.schema]}
+		r = revocation{object: "TABLE " + a.via, owner: a.owner, schema: d.schemas[a.schema], acl: d.onTheWay[a.via]}
 		privileges = 0
 		for _, t := range throughs {
 			if got&t[1] != 0 {

@@ -48,7 +48,7 @@ const (
 	byUpdate
 	byDelete
 	byTruncate
-	byRule   // a rule or a trigger of another relation acts on it
+	byRule   // a rule or a trigger of another relation, or a key that refers to it, acts on it
 	byWriter // a SECURITY DEFINER function may write it for them
 	byCode   // a function of theirs is called with its rows
 	byKey    // a foreign key of a table of theirs tells which of its keys exist
@@ -74,7 +74,7 @@ var otherNames = map[bits]string{
 	asReplication: "REPLICATION", asServerFiles: "files and programs of the server", asBypassRLS: "BYPASSRLS",
 	byRelation: "SELECT through another relation", byFunction: "EXECUTE of a function that reads it",
 	byInsert: "INSERT through another relation", byUpdate: "UPDATE through another relation", byDelete: "DELETE through another relation",
-	byTruncate: "TRUNCATE through another relation", byRule: "a rule or trigger that acts on it", byWriter: "EXECUTE of a function that may write it",
+	byTruncate: "TRUNCATE through another relation", byRule: "a rule, trigger or foreign key that acts on it", byWriter: "EXECUTE of a function that may write it",
 	byCode: "a function that its rows are given to", byKey: "a foreign key that refers to it",
 }
 

@@ -372,7 +372,7 @@ func (a *entry) ways(have bits) bits {
 			out &^= t[1]
 		}
 	}
-	if have&a.need != 0 {
+	if have&a.need == a.need {
 		out &^= byRule
 	}
 	return out
