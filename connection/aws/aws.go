@@ -158,9 +158,17 @@ func explain(err error, message, hint string) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Detail = "AWS did not answer in time"
 	default:
-		e.Detail = err.Error()
+		e.Detail = innermost(err).Error()
 	}
 	return e
+}
+
+// innermost is the cause, without the steps of the SDK that lead to it.
+func innermost(err error) error {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return err
 }
 
 // String keeps the secret out of logs and errors.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -89,6 +90,12 @@ func TestRefusedRoles(t *testing.T) {
 	wantAWS(t, token(identity(ownSecret), func(r *connection.AWSRole) { r.Region = "eu-central-1.evil.example/" }), "no AWS region")
 	for _, endpoint := range []string{"http://sts.example.com", "https://u:p@sts.example.com", "sts.amazonaws.com", "http://localhost:1"} {
 		wantAWS(t, token(identity(ownSecret), func(r *connection.AWSRole) { r.STSEndpoint = endpoint }), "https URL")
+	}
+	nobody := &aws.Tokens{Identity: sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
+		return sdk.Credentials{}, errors.New("no identity is here")
+	})}
+	if err := token(nobody, func(*connection.AWSRole) {}); err == nil || !strings.HasSuffix(err.Error(), "cannot be assumed: no identity is here") {
+		t.Errorf("steps of the SDK are told: %v", err)
 	}
 	c.sts.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
