@@ -11,9 +11,16 @@ func (c *Condition) Bind(p *Person, ds *DataSource) (*Predicate, error) {
 	return b.bind(c, false, 0)
 }
 
+// bind is Bind of a filter, which may name columns by names that they had.
+func (p *Policy) bind(person *Person, ds *DataSource) (*Predicate, error) {
+	b := binder{person: person, ds: ds, policy: p.ID}
+	return b.bind(p.Filter, false, 0)
+}
+
 type binder struct {
 	person *Person
 	ds     *DataSource
+	policy string // its id, where the condition is one of a policy
 }
 
 func (b *binder) bind(c *Condition, negated bool, depth int) (*Predicate, error) {
@@ -303,13 +310,15 @@ func (b *binder) column(o *Operand, at int) (string, typeInfo, error) {
 	}
 	var found []TaggedColumn
 	for _, c := range b.ds.Columns {
-		if o.Kind == OperandColumn && c.Name == o.Text || o.Kind == OperandTagged && anyTagDepth(c.Tags, o.Text) > 0 {
+		if o.Kind == OperandColumn && c.isNamed(b.policy, o.Text) || o.Kind == OperandTagged && anyTagDepth(c.Tags, o.Text) > 0 {
 			found = append(found, c)
 		}
 	}
 	switch {
 	case len(found) == 1:
 		return found[0].Name, parseType(found[0].Type), nil
+	case o.Kind == OperandColumn && len(found) > 1:
+		return "", typeInfo{}, conditionError(o.At, "column %q of data source %q was renamed, and another column has the name: nobody can tell which is meant", o.Text, b.ds.Name)
 	case o.Kind == OperandColumn:
 		return "", typeInfo{}, conditionError(o.At, "data source %q has no column %q", b.ds.Name, o.Text)
 	}

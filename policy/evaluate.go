@@ -206,7 +206,7 @@ func (q Question) filters(ds *DataSource) ([]*Predicate, []PolicyRef, error) {
 		if out {
 			continue
 		}
-		f, err := p.Filter.Bind(q.Person, ds)
+		f, err := p.bind(q.Person, ds)
 		if err != nil {
 			return nil, nil, fmt.Errorf("policy %q: %w", p.Name, err)
 		}
@@ -264,7 +264,7 @@ func (q Question) maskPolicy(ds *DataSource, col TaggedColumn) *Policy {
 		if p.Kind != KindMask || !p.On.Matches(ds) {
 			continue
 		}
-		depth := p.Columns.depth(col)
+		depth := p.depth(col)
 		if depth == 0 {
 			continue
 		}

@@ -1,6 +1,9 @@
 package policy
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Status of a person. Anything but active denies.
 type Status string
@@ -100,6 +103,19 @@ type TaggedColumn struct {
 	// Unconfirmed columns appeared after the data source was created. They
 	// are masked for everyone until confirmed.
 	Unconfirmed bool
+	// Former are names by which policies still mean the column.
+	Former []FormerName
+}
+
+// FormerName is the name that a column had while a policy named it by that.
+type FormerName struct {
+	Policy string // its id
+	Name   string
+}
+
+// isNamed reports whether a policy means the column by a name.
+func (c *TaggedColumn) isNamed(policyID, name string) bool {
+	return c.Name == name || slices.Contains(c.Former, FormerName{policyID, name})
 }
 
 // Subscription is access given to one person by selection.

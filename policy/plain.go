@@ -53,6 +53,6 @@ func (p *Policy) showsAll(person *Person, ds *DataSource) bool {
 	if p.Kind != KindFilter || p.Filter == nil {
 		return false
 	}
-	f, err := p.Filter.Bind(person, ds)
+	f, err := p.bind(person, ds)
 	return err == nil && f.Op == OpTrue
 }

@@ -107,6 +107,23 @@ func (c *Condition) Attributes() []AttributeValue {
 	return all
 }
 
+// Columns are the names of columns that a row condition states.
+func (c *Condition) Columns() []string {
+	if c == nil {
+		return nil
+	}
+	var all []string
+	for _, o := range append([]*Operand{c.Left}, c.List...) {
+		if o != nil && o.Kind == OperandColumn {
+			all = append(all, o.Text)
+		}
+	}
+	for _, sub := range c.Args {
+		all = append(all, sub.Columns()...)
+	}
+	return all
+}
+
 // HasTag reports whether one of the tags is the tag or lies below it.
 func HasTag(tags []string, tag string) bool { return anyTagDepth(tags, tag) > 0 }
 

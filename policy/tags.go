@@ -19,15 +19,15 @@ func anyTagDepth(tags []string, tag string) int {
 // nameDepth ranks a column chosen by its name above every tag.
 const nameDepth = 1 << 20
 
-// depth is how specifically the choice names the column; 0: not at all.
-func (c ColumnChoice) depth(col TaggedColumn) int {
-	for _, n := range c.Names {
-		if n == col.Name {
+// depth is how specifically a mask chooses the column; 0: not at all.
+func (p *Policy) depth(col TaggedColumn) int {
+	for _, n := range p.Columns.Names {
+		if col.isNamed(p.ID, n) {
 			return nameDepth
 		}
 	}
 	deepest := 0
-	for _, t := range c.Tags {
+	for _, t := range p.Columns.Tags {
 		deepest = max(deepest, anyTagDepth(col.Tags, t))
 	}
 	return deepest

@@ -67,11 +67,23 @@ const objectsAtOnce = 1000
 // visit writes the objects of one schema that changed.
 func (w *crawlStore) visit(ctx context.Context, db connection.Database, schema connection.Schema) error {
 	return w.transaction(ctx, func(tx pgx.Tx) error {
+		name := fullName(w.connection.Name, db.Name, schema.Name)
+		renamed, err := w.renamings(ctx, tx, db, name, schema.Objects)
+		if err != nil {
+			return err
+		}
+		if len(renamed) > 0 {
+			if err := holdPolicies(ctx, tx); err != nil {
+				return err
+			}
+			if err := follow(ctx, tx, renamed); err != nil {
+				return err
+			}
+		}
 		database, _, err := w.level(ctx, tx, "database", nil, db.OID, db.Name, db.Owner, fullName(w.connection.Name, db.Name))
 		if err != nil {
 			return err
 		}
-		name := fullName(w.connection.Name, db.Name, schema.Name)
 		id, _, err := w.level(ctx, tx, "schema", &database, schema.OID, schema.Name, schema.Owner, name)
 		if err != nil {
 			return err
@@ -82,9 +94,6 @@ func (w *crawlStore) visit(ctx context.Context, db connection.Database, schema c
 		}
 		w.visited[db.OID] = append(w.visited[db.OID], visitedSchema{id, oids})
 		w.changed = true
-		if err := followColumns(ctx, tx, id, schema.Objects); err != nil {
-			return err
-		}
 		for chunk := range slices.Chunk(schema.Objects, objectsAtOnce) {
 			if err := w.tables(ctx, tx, database, id, name, chunk); err != nil {
 				return err
@@ -102,10 +111,10 @@ func (w *crawlStore) level(ctx context.Context, tx pgx.Tx, level string, parent 
 	}
 	err = tx.QueryRow(ctx, `WITH before AS (SELECT full_name FROM portcullis.connection_objects
 			WHERE connection = $1 AND parent IS NOT DISTINCT FROM $2 AND oid = $4 AND level = $3 AND dropped IS NULL)
-		INSERT INTO portcullis.connection_objects (id, connection, parent, level, oid, name, full_name, remote_owner)
+		INSERT INTO portcullis.connection_objects AS o (id, connection, parent, level, oid, name, full_name, remote_owner)
 		VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (connection, coalesce(parent, connection), oid) WHERE dropped IS NULL
-			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, remote_owner = EXCLUDED.remote_owner, last_seen = now()
+			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, former = `+formerNames("EXCLUDED.full_name")+`, remote_owner = EXCLUDED.remote_owner, last_seen = now()
 		RETURNING id::text, coalesce((SELECT full_name <> $6 FROM before), false)`, w.connection.ID, parent, level, oid, name, full, owner).Scan(&id, &renamed)
 	return id, renamed, err
 }
@@ -151,73 +160,12 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 		FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, name text, full_name text, kind text, remote_owner text, comment text, labels text[], columns jsonb, parents bigint[],
 			not_enforceable text, fix text)
 		ON CONFLICT (connection, coalesce(parent, connection), oid) WHERE dropped IS NULL
-			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, kind = EXCLUDED.kind, remote_owner = EXCLUDED.remote_owner,
+			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, former = `+formerNames("EXCLUDED.full_name")+`, kind = EXCLUDED.kind, remote_owner = EXCLUDED.remote_owner,
 				comment = EXCLUDED.comment, labels = EXCLUDED.labels, columns = EXCLUDED.columns, parents = EXCLUDED.parents,
 				not_enforceable = EXCLUDED.not_enforceable, fix = EXCLUDED.fix, last_seen = now()
 			WHERE (o.name, o.full_name, o.kind, o.remote_owner, o.comment, o.labels, o.columns, o.parents, o.not_enforceable, o.fix) IS DISTINCT FROM
 				(EXCLUDED.name, EXCLUDED.full_name, EXCLUDED.kind, EXCLUDED.remote_owner, EXCLUDED.comment, EXCLUDED.labels, EXCLUDED.columns, EXCLUDED.parents, EXCLUDED.not_enforceable, EXCLUDED.fix)`, w.connection.ID, schema, body)
 	return err
-}
-
-// followColumns lets tags follow columns that were renamed.
-func followColumns(ctx context.Context, tx pgx.Tx, schema string, objects []connection.Object) error {
-	rows, err := tx.Query(ctx, "SELECT id::text, oid, columns, column_tags FROM portcullis.connection_objects WHERE parent = $1 AND oid > 0 AND dropped IS NULL AND column_tags <> '{}'", schema)
-	if err != nil {
-		return err
-	}
-	byOID := make(map[uint32]*connection.Object, len(objects))
-	for i := range objects {
-		byOID[objects[i].OID] = &objects[i]
-	}
-	moved := map[string]map[string][]string{}
-	var id string
-	var oid uint32
-	var columns []connection.Column
-	var tags map[string][]string
-	_, err = pgx.ForEachRow(rows, []any{&id, &oid, &columns, &tags}, func() error {
-		if o := byOID[oid]; o != nil {
-			if now := renamedTags(columns, o.Columns, tags); now != nil {
-				moved[id] = now
-			}
-		}
-		columns, tags = nil, nil
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for id, tags := range moved {
-		if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET column_tags = $2 WHERE id = $1", id, tags); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// renamedTags moves tags to the new names of columns; nil: none was renamed.
-// A name that is still there keeps its tags as well: they were given to the name.
-func renamedTags(before, after []connection.Column, tags map[string][]string) map[string][]string {
-	was := map[int16]string{}
-	for _, c := range before {
-		was[c.Number] = c.Name
-	}
-	out := map[string][]string{}
-	for name, list := range tags {
-		out[name] = list
-	}
-	changed := false
-	for _, c := range after {
-		old, known := was[c.Number]
-		if !known || old == c.Name || len(tags[old]) == 0 {
-			continue
-		}
-		out[c.Name] = sortedSet(append(slices.Clone(tags[old]), out[c.Name]...))
-		changed = true
-	}
-	if !changed {
-		return nil
-	}
-	return out
 }
 
 // inherit gives objects that now have a name what was said of that name: the
@@ -235,12 +183,27 @@ func (w *crawlStore) inherit(ctx context.Context, tx pgx.Tx, which string, args 
 		DELETE FROM portcullis.connection_waiting w USING taken t WHERE w.connection = $1 AND w.full_name = t.full_name`, args...); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects n SET enforce = p.enforce, tags = p.tags, owners = p.owners, column_tags = p.column_tags
-		FROM (SELECT DISTINCT ON (o.id) o.id, b.enforce, b.tags, b.owners, b.column_tags FROM portcullis.connection_objects o
-				JOIN portcullis.connection_objects b ON b.connection = o.connection AND b.level = o.level AND b.full_name = o.full_name AND b.id <> o.id
-			WHERE o.connection = $1 AND o.last_seen = now() AND o.dropped IS NULL AND o.enforce IS NULL AND o.tags = '{}' AND o.column_tags = '{}' AND (`+which+`)
-			ORDER BY o.id, b.dropped DESC NULLS FIRST) p
-		WHERE n.id = p.id`, args...)
+	if _, err := tx.Exec(ctx, `WITH o AS MATERIALIZED (
+			SELECT o.id, o.level, o.full_name FROM portcullis.connection_objects o WHERE o.connection = $1 AND o.last_seen = now() AND o.dropped IS NULL AND (`+which+`)),
+		had AS (
+			SELECT o.id, b.id AS was, b.dropped FROM o JOIN portcullis.connection_objects b ON b.connection = $1 AND b.level = o.level AND b.full_name = o.full_name AND b.id <> o.id
+			UNION ALL
+			SELECT o.id, b.id, b.dropped FROM (SELECT id, level, dropped, unnest(former) AS name FROM portcullis.connection_objects WHERE connection = $1 AND former <> '{}') b
+				JOIN o ON o.full_name = b.name AND o.level = b.level AND o.id <> b.id),
+		last AS MATERIALIZED (SELECT DISTINCT ON (id) id, was FROM had ORDER BY id, dropped DESC NULLS FIRST),
+		meant AS (
+			INSERT INTO portcullis.policy_followed (policy, object, column_name, name)
+			SELECT f.policy, l.id, f.column_name, f.name FROM last l JOIN portcullis.policy_followed f ON f.object = l.was ON CONFLICT DO NOTHING)
+		UPDATE portcullis.connection_objects n SET enforce = b.enforce, tags = b.tags, owners = b.owners, column_tags = b.column_tags
+		FROM last l JOIN portcullis.connection_objects b ON b.id = l.was
+		WHERE n.id = l.id AND n.enforce IS NULL AND n.tags = '{}' AND n.column_tags = '{}'`, args...); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects b SET former = array_remove(b.former, t.full_name)
+		FROM (SELECT f.id, o.full_name FROM (SELECT id, level, unnest(former) AS name FROM portcullis.connection_objects WHERE connection = $1 AND former <> '{}') f
+			JOIN portcullis.connection_objects o ON o.full_name = f.name AND o.connection = $1 AND o.level = f.level AND o.id <> f.id
+			WHERE o.last_seen = now() AND o.dropped IS NULL AND (`+which+`)) t
+		WHERE b.id = t.id`, args...)
 	return err
 }
 
@@ -264,6 +227,9 @@ func (w *crawlStore) finish(ctx context.Context, databases []connection.Database
 
 func (w *crawlStore) finishDatabase(ctx context.Context, tx pgx.Tx, db connection.Database) error {
 	full := fullName(w.connection.Name, db.Name)
+	if err := w.holdIfRenamed(ctx, tx, db); err != nil {
+		return err
+	}
 	id, renamed, err := w.level(ctx, tx, "database", nil, db.OID, db.Name, db.Owner, full)
 	if err != nil {
 		return err
@@ -298,12 +264,36 @@ func (w *crawlStore) finishDatabase(ctx context.Context, tx pgx.Tx, db connectio
 	return w.inherit(ctx, tx, "o.parent = $2 OR o.id = $2", id)
 }
 
+// formerNames is o.former of an object whose full name becomes another.
+func formerNames(now string) string {
+	return "CASE WHEN o.full_name = " + now + " THEN o.former ELSE array_append(array_remove(array_remove(o.former, " + now + "), o.full_name), o.full_name) END"
+}
+
+// holdIfRenamed keeps policies as they are where names of tables will change with those above.
+func (w *crawlStore) holdIfRenamed(ctx context.Context, tx pgx.Tx, db connection.Database) error {
+	oids, names := make([]int64, 0, len(db.Schemas)), make([]string, 0, len(db.Schemas))
+	for _, s := range db.Schemas {
+		oids, names = append(oids, int64(s.OID)), append(names, fullName(w.connection.Name, db.Name, s.Name))
+	}
+	var renamed bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM unnest($3::bigint[], $4::text[]) AS n (oid, full_name)
+			JOIN portcullis.connection_objects s ON s.connection = $1 AND s.oid = n.oid AND s.level = 'schema' AND s.dropped IS NULL AND s.full_name <> n.full_name
+			JOIN portcullis.connection_objects d ON d.id = s.parent AND d.oid = $2)`, w.connection.ID, db.OID, oids, names).Scan(&renamed); err != nil || !renamed {
+		return err
+	}
+	return holdPolicies(ctx, tx)
+}
+
 // rename makes the names of tables in a schema anew from the schema's.
 func (w *crawlStore) rename(ctx context.Context, tx pgx.Tx, schema string) error {
 	w.changed = true
-	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET full_name = s.full_name || '.' ||
-			CASE WHEN o.name ~ '[."]' THEN '"' || replace(o.name, '"', '""') || '"' ELSE o.name END
-		FROM portcullis.connection_objects s WHERE s.id = $1 AND o.parent = s.id AND o.dropped IS NULL`, schema)
+	if err := followTables(ctx, tx, "SELECT o.id, o.full_name AS was FROM portcullis.connection_objects o WHERE o.parent = $1 AND o.dropped IS NULL", schema); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET full_name = n.full_name, former = `+formerNames("n.full_name")+`
+		FROM (SELECT t.id, s.full_name || '.' || CASE WHEN t.name ~ '[."]' THEN '"' || replace(t.name, '"', '""') || '"' ELSE t.name END AS full_name
+			FROM portcullis.connection_objects t JOIN portcullis.connection_objects s ON s.id = t.parent WHERE s.id = $1 AND t.dropped IS NULL) n
+		WHERE o.id = n.id`, schema)
 	return err
 }
 

@@ -15,14 +15,15 @@ import (
 // instance has 100,000 of them. nil: there is no such table.
 func (snap *snapshot) withTable(ctx context.Context, q querier, name string) (*snapshot, *policy.DataSource, error) {
 	var id pgtype.UUID
+	var connection string
 	var tags, host, database, schema []string
 	var columns, columnTags []byte
 	ds := &policy.DataSource{HashKey: []byte("explained, not computed")}
-	err := q.QueryRow(ctx, `SELECT o.id, o.full_name, c.name, s.name, o.name, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags
+	err := q.QueryRow(ctx, `SELECT o.id, c.id::text, o.full_name, c.name, s.name, o.name, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags
 		FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent
 			JOIN portcullis.connections c ON c.id = o.connection
 		WHERE o.level = 'table' AND o.dropped IS NULL AND NOT c.deleting AND (o.full_name = $1 OR o.id::text = $1) LIMIT 1`, name).
-		Scan(&id, &ds.Name, &ds.Source, &ds.RemoteSchema, &ds.RemoteTable, &host, &database, &schema, &tags, &columns, &columnTags)
+		Scan(&id, &connection, &ds.Name, &ds.Source, &ds.RemoteSchema, &ds.RemoteTable, &host, &database, &schema, &tags, &columns, &columnTags)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil, nil
 	}
@@ -56,8 +57,13 @@ func (snap *snapshot) withTable(ctx context.Context, q querier, name string) (*s
 	if err != nil {
 		return nil, nil, err
 	}
+	f, err := loadFollowed(ctx, q, connection)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.onto(id.Bytes, ds.Columns)
 	one := *snap
-	ds, one.policies = inheriting(ds, above, snap.policies)
+	ds, one.policies = inheriting(ds, above, f.policies(snap.policies))
 	one.dataSources = map[string]*policy.DataSource{ds.ID: ds}
 	one.subscribed = map[string][]policy.Subscription{ds.ID: subscribed}
 	return &one, ds, nil

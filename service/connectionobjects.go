@@ -210,6 +210,9 @@ func waitForObject(ctx context.Context, c *change, o *ObjectSettings, args []any
 		_, err = c.Exec(ctx, "DELETE FROM portcullis.connection_waiting WHERE connection = $1 AND full_name = $2", id, o.Name)
 		return err
 	}
+	if err := notRenamed(ctx, c, "name", o.Name); err != nil {
+		return err
+	}
 	_, err = c.Exec(ctx, `INSERT INTO portcullis.connection_waiting (full_name, enforce, tags, owners, column_tags, connection) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (connection, full_name) DO UPDATE SET enforce = EXCLUDED.enforce, tags = EXCLUDED.tags, owners = EXCLUDED.owners, column_tags = EXCLUDED.column_tags`,
 		append(args, id)...)

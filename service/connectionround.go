@@ -283,7 +283,11 @@ func (s *Store) desired(ctx context.Context, tx pgx.Tx, snap *snapshot, c Connec
 		}
 	}
 	accounts.resolve(c, withEmails(people, emails), entries, mapping.Instance{Prefix: c.Prefix, SystemAccount: target.Username, Roles: roles})
-	w := &wanting{connection: c, viewKey: key, tables: tables, policies: snap.policies, now: now}
+	f, err := loadFollowed(ctx, tx, c.ID)
+	if err != nil {
+		return d, accounts, tables, err
+	}
+	w := &wanting{connection: c, viewKey: key, tables: tables, policies: f.policies(snap.policies), followed: f, now: now}
 	w.mapPeople(people, accounts.Accounts)
 	d, err = w.compute(ctx, tx, subscriptions)
 	d.want.Accounts = accounts.watched()

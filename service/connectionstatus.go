@@ -63,6 +63,7 @@ type ConnectionStatus struct {
 
 	Disabled bool            `json:"disabled,omitempty"` // nothing is enforced, but on what is enabled below
 	Waiting  []WaitingObject `json:"waiting,omitempty"`  // settings that count for nothing yet
+	Remarks  []PolicyRemark  `json:"remarks,omitempty"`  // policies that name what was renamed here, or is not here
 
 	SyncWanted int64 `json:"sync_wanted"` // number of the last sync that was asked for
 	SyncTried  int64 `json:"sync_tried"`  // the last asked for when the last try began
@@ -138,6 +139,9 @@ func (s *Store) ConnectionStatus(ctx context.Context, name string) (ConnectionSt
 	if st.Waiting, err = waitingObjects(ctx, s.pool, name, ""); err != nil {
 		return st, err
 	}
+	if st.Remarks, err = nameRemarks(ctx, s.pool, nil, name); err != nil {
+		return st, err
+	}
 	return st, s.countObjects(ctx, name, &st.Objects)
 }
 
@@ -183,7 +187,7 @@ func (s *Store) ofStatus(ctx context.Context, name, column string, v any) error 
 // storeStatus writes how a round went; findings and accounts stay where they are nil.
 func (s *Store) storeStatus(ctx context.Context, connectionID string, st ConnectionStatus, findings []connection.Excess, accounts *ConnectionAccounts) error {
 	st.Progress, st.Holder, st.Objects, st.SyncWanted, st.SyncDone = nil, "", ObjectCounts{}, 0, 0 // read when asked for
-	st.Disabled, st.Waiting = false, nil
+	st.Disabled, st.Waiting, st.Remarks = false, nil, nil
 	var f any
 	if findings != nil {
 		f = findings

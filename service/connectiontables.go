@@ -173,7 +173,7 @@ func policyColumns(columns, tags []byte) ([]policy.TaggedColumn, error) {
 }
 
 // allColumns reads the complete columns of tables, by id.
-func allColumns(ctx context.Context, q querier, ids [][16]byte) (map[[16]byte][]policy.TaggedColumn, error) {
+func allColumns(ctx context.Context, q querier, ids [][16]byte, f followed) (map[[16]byte][]policy.TaggedColumn, error) {
 	list := make([]pgtype.UUID, 0, len(ids))
 	for _, id := range ids {
 		list = append(list, pgtype.UUID{Bytes: id, Valid: true})
@@ -187,6 +187,7 @@ func allColumns(ctx context.Context, q querier, ids [][16]byte) (map[[16]byte][]
 	var columns, tags []byte
 	_, err = pgx.ForEachRow(rows, []any{&id, &columns, &tags}, func() (err error) {
 		out[id.Bytes], err = policyColumns(columns, tags)
+		f.onto(id.Bytes, out[id.Bytes])
 		return err
 	})
 	return out, err

@@ -69,7 +69,7 @@ func (w *wanting) viewTables(ctx context.Context, q querier, key []byte, subscri
 			ids = append(ids, t.id)
 		}
 	}
-	columns, err := allColumns(ctx, q, ids)
+	columns, err := allColumns(ctx, q, ids, w.followed)
 	if err != nil {
 		return nil, err
 	}

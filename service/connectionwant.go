@@ -29,6 +29,7 @@ type wanting struct {
 	roles      map[policy.PersonID]string // of those who are mapped
 	now        time.Time
 	viewKey    []byte // of hash masks, where the connection has views
+	followed   followed
 
 	shapes   map[string]*shape
 	sets     map[string]*connection.AccessSet
@@ -77,7 +78,7 @@ func (w *wanting) compute(ctx context.Context, q querier, subscriptions map[[16]
 	w.without, w.shaped = map[string][]*policy.Person{}, map[string]*shapedTables{}
 	subscribing := w.subscribing()
 	full := func(list []nativeTable) (map[[16]byte][]policy.TaggedColumn, error) {
-		return allColumnsWhere(ctx, q, list, w.needsColumns)
+		return w.allColumnsWhere(ctx, q, list, w.needsColumns)
 	}
 	if err := w.kinShapes(full, subscribing); err != nil {
 		return desired{}, err
@@ -151,7 +152,7 @@ func (w *wanting) needsColumns(t *nativeTable) bool {
 	return false
 }
 
-func allColumnsWhere(ctx context.Context, q querier, tables []nativeTable, which func(*nativeTable) bool) (map[[16]byte][]policy.TaggedColumn, error) {
+func (w *wanting) allColumnsWhere(ctx context.Context, q querier, tables []nativeTable, which func(*nativeTable) bool) (map[[16]byte][]policy.TaggedColumn, error) {
 	var ids [][16]byte
 	for i := range tables {
 		if which(&tables[i]) {
@@ -161,7 +162,7 @@ func allColumnsWhere(ctx context.Context, q querier, tables []nativeTable, which
 	if ids == nil {
 		return nil, nil
 	}
-	return allColumns(ctx, q, ids)
+	return allColumns(ctx, q, ids, w.followed)
 }
 
 // table puts one table into the sets of those who may see all of it.

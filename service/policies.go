@@ -229,8 +229,10 @@ func putPolicy(ctx context.Context, c *change, p, old *Policy) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Exec(ctx, "INSERT INTO portcullis.policy_history (id, version, body) VALUES ($1, $2, $3)", p.ID, p.Version, body)
-	return err
+	if _, err = c.Exec(ctx, "INSERT INTO portcullis.policy_history (id, version, body) VALUES ($1, $2, $3)", p.ID, p.Version, body); err != nil {
+		return err
+	}
+	return forgetFollowed(ctx, c, p)
 }
 
 // checkAgainstData checks the policy on the data sources that it names. Those

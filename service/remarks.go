@@ -34,9 +34,21 @@ func remark(ctx context.Context, q querier, policies []*Policy) ([][]Remark, err
 	if err != nil {
 		return nil, err
 	}
+	policyNames := make([]string, len(policies))
+	for i, p := range policies {
+		policyNames[i] = p.Name
+	}
+	named, err := nameRemarks(ctx, q, policyNames, "")
+	if err != nil {
+		return nil, err
+	}
+	ofPolicy := map[string][]Remark{}
+	for _, r := range named {
+		ofPolicy[r.Policy] = append(ofPolicy[r.Policy], r.Remark)
+	}
 	all := make([][]Remark, len(policies))
 	for i, p := range policies {
-		all[i] = use.remarks(p)
+		all[i] = append(ofPolicy[p.Name], use.remarks(p)...)
 	}
 	return all, nil
 }

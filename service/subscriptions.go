@@ -103,6 +103,9 @@ func tableNamed(ctx context.Context, q querier, name string) (id string, err err
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return id, err
 	}
+	if err := notRenamed(ctx, q, "data_source", name); err != nil {
+		return "", err
+	}
 	e := invalid("data_source", "there is no data source %q", name)
 	if known, err := connectionOf(ctx, q, name); err != nil {
 		return "", err

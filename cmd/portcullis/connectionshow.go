@@ -108,6 +108,9 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 	for _, w := range st.Waiting {
 		line("waits", "%s", waitingText(w))
 	}
+	for _, r := range st.Remarks {
+		line("policy", "%s (%s): %s", r.Policy, r.Field, r.Message)
+	}
 }
 
 // standing is the state in words. What is not enforced on is in step with ease.

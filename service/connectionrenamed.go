@@ -1,0 +1,253 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/policy"
+)
+
+// What a policy names is a table or a column, and not whatever has the name:
+// an owner who renames it must not take it out of a filter or a mask. So a crawl
+// that finds something renamed notes for each policy that names it that it is
+// still meant. What gets the name later is meant too, as it gets the tags.
+
+// renaming is a table that was renamed, moved, or of which columns were.
+type renaming struct {
+	id      string
+	was, is string // full names
+	columns map[string]string
+	tags    map[string][]string // of columns, moved along; nil: as they were
+}
+
+// renamings compares tables as a crawl found them with those of the store, by OID.
+func (w *crawlStore) renamings(ctx context.Context, tx pgx.Tx, database connection.Database, schemaName string, objects []connection.Object) (list []renaming, err error) {
+	for chunk := range slices.Chunk(objects, objectsAtOnce) {
+		found := make([]tableRow, 0, len(chunk))
+		for _, o := range chunk {
+			found = append(found, tableRow{OID: o.OID, FullName: schemaName + "." + fullName(o.Name), Columns: o.Columns})
+		}
+		body, err := json.Marshal(found)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := tx.Query(ctx, `SELECT o.id::text, o.full_name, r.full_name, o.columns, r.columns, o.column_tags
+			FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, full_name text, columns jsonb)
+				JOIN portcullis.connection_objects o ON o.connection = $1 AND o.oid = r.oid AND o.level = 'table' AND o.dropped IS NULL
+				JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent AND d.oid = $2
+			WHERE o.full_name <> r.full_name OR o.columns IS DISTINCT FROM r.columns AND EXISTS (
+				SELECT FROM jsonb_array_elements(CASE WHEN jsonb_typeof(o.columns) = 'array' THEN o.columns ELSE '[]' END) a
+					JOIN jsonb_array_elements(CASE WHEN jsonb_typeof(r.columns) = 'array' THEN r.columns ELSE '[]' END) b ON b -> 'number' = a -> 'number' AND b ->> 'name' <> a ->> 'name')`,
+			w.connection.ID, database.OID, body)
+		if err != nil {
+			return nil, err
+		}
+		some, err := pgx.CollectRows(rows, scanRenaming)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, some...)
+	}
+	return list, nil
+}
+
+func scanRenaming(row pgx.CollectableRow) (r renaming, err error) {
+	var before, after []connection.Column
+	var tags map[string][]string
+	if err := row.Scan(&r.id, &r.was, &r.is, &before, &after, &tags); err != nil {
+		return r, err
+	}
+	was := map[int16]string{}
+	for _, c := range before {
+		was[c.Number] = c.Name
+	}
+	r.columns = map[string]string{}
+	for _, c := range after {
+		if old, known := was[c.Number]; known && old != c.Name {
+			r.columns[old] = c.Name
+		}
+	}
+	r.tags = renamedTags(r.columns, tags)
+	return r, nil
+}
+
+// renamedTags moves tags to the new names of columns; nil: none of these has any.
+// A name that is still there keeps its tags as well: they were given to the name.
+func renamedTags(columns map[string]string, tags map[string][]string) map[string][]string {
+	out := maps.Clone(tags)
+	changed := false
+	for old, now := range columns {
+		if len(tags[old]) > 0 {
+			out[now] = sortedSet(append(slices.Clone(tags[old]), out[now]...))
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return out
+}
+
+// holdPolicies keeps policies as they are until the end of the transaction: one
+// that is made meanwhile would name what is being renamed and not be noted. It
+// comes before anything is written, as in whoever changes policies.
+func holdPolicies(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, "SELECT FROM portcullis.policy_version FOR SHARE")
+	return err
+}
+
+// follow notes who still means what was renamed.
+func follow(ctx context.Context, tx pgx.Tx, list []renaming) error {
+	var ids, was []string
+	for _, r := range list {
+		if r.was != r.is {
+			ids, was = append(ids, r.id), append(was, r.was)
+		}
+		if r.tags != nil {
+			if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET column_tags = $2 WHERE id = $1", r.id, r.tags); err != nil {
+				return err
+			}
+		}
+	}
+	if err := followTables(ctx, tx, "SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS was", ids, was); err != nil {
+		return err
+	}
+	return followColumns(ctx, tx, list)
+}
+
+// followTables takes a query for the ids of tables and the names that they had.
+func followTables(ctx context.Context, tx pgx.Tx, renamed string, args ...any) error {
+	_, err := tx.Exec(ctx, `INSERT INTO portcullis.policy_followed (policy, object, column_name, name)
+		SELECT p.id, r.id, '', n FROM portcullis.policies p, jsonb_array_elements_text(p.body -> 'on' -> 'data_sources') n, (`+renamed+`) r
+		WHERE r.was = n ON CONFLICT DO NOTHING`, args...)
+	return err
+}
+
+func followColumns(ctx context.Context, tx pgx.Tx, list []renaming) error {
+	var ids, was, is []string
+	for _, r := range list {
+		for _, old := range sortedKeys(r.columns) {
+			ids, was, is = append(ids, r.id), append(was, old), append(is, r.columns[old])
+		}
+	}
+	if ids == nil {
+		return nil
+	}
+	const renamed = "(SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS was, unnest($3::text[]) AS is) r"
+	// A column that has its name back needs none of its former ones for it.
+	if _, err := tx.Exec(ctx, "DELETE FROM portcullis.policy_followed f USING "+renamed+" WHERE f.object = r.id AND f.column_name = r.was AND f.name = r.is", ids, was, is); err != nil {
+		return err
+	}
+	policies, names, err := columnsNamed(ctx, tx)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO portcullis.policy_followed (policy, object, column_name, name)
+		SELECT f.policy, f.object, r.is, f.name FROM portcullis.policy_followed f JOIN `+renamed+` ON f.object = r.id AND f.column_name = r.was WHERE f.name <> r.is
+		UNION SELECT p.policy, r.id, r.is, r.was FROM `+renamed+` JOIN (SELECT unnest($4::uuid[]) AS policy, unnest($5::text[]) AS name) p ON p.name = r.was
+		ON CONFLICT DO NOTHING`, ids, was, is, policies, names)
+	return err
+}
+
+// columnsNamed are the policies that name columns, each with one of these.
+func columnsNamed(ctx context.Context, q querier) (policies, names []string, err error) {
+	list, err := listPolicies(ctx, q, nil)
+	for i := range list {
+		for _, name := range list[i].columnNames() {
+			policies, names = append(policies, list[i].ID), append(names, name)
+		}
+	}
+	return policies, names, err
+}
+
+// columnNames are those that the policy states.
+func (p *Policy) columnNames() []string {
+	m := p.model(0)
+	return sortedSet(append(m.Filter.Columns(), m.Columns.Names...))
+}
+
+// forgetFollowed drops what a policy no longer names.
+func forgetFollowed(ctx context.Context, c *change, p *Policy) error {
+	_, err := c.Exec(ctx, "DELETE FROM portcullis.policy_followed WHERE policy = $1 AND name <> ALL (CASE WHEN column_name = '' THEN $2::text[] ELSE $3::text[] END)",
+		p.ID, listOrEmpty(p.On.DataSources), listOrEmpty(p.columnNames()))
+	return err
+}
+
+// followed is what policies still mean, at one connection.
+type followed struct {
+	tables  map[string][]string // by policy: present names
+	columns map[[16]byte]map[string][]policy.FormerName
+}
+
+func loadFollowed(ctx context.Context, q querier, connectionID string) (followed, error) {
+	f := followed{tables: map[string][]string{}, columns: map[[16]byte]map[string][]policy.FormerName{}}
+	rows, err := q.Query(ctx, `SELECT f.policy::text, f.object, o.full_name, f.column_name, f.name FROM portcullis.policy_followed f
+		JOIN portcullis.connection_objects o ON o.id = f.object WHERE o.connection = $1 AND o.dropped IS NULL ORDER BY 1, 3, 4, 5`, connectionID)
+	if err != nil {
+		return f, err
+	}
+	var id pgtype.UUID
+	var by, table, column, name string
+	_, err = pgx.ForEachRow(rows, []any{&by, &id, &table, &column, &name}, func() error {
+		if column == "" {
+			f.tables[by] = append(f.tables[by], table)
+			return nil
+		}
+		if f.columns[id.Bytes] == nil {
+			f.columns[id.Bytes] = map[string][]policy.FormerName{}
+		}
+		f.columns[id.Bytes][column] = append(f.columns[id.Bytes][column], policy.FormerName{Policy: by, Name: name})
+		return nil
+	})
+	return f, err
+}
+
+// policies name the tables by the names that they have now, too.
+func (f *followed) policies(list []policy.Policy) []policy.Policy {
+	if len(f.tables) == 0 {
+		return list
+	}
+	list = slices.Clone(list)
+	for i := range list {
+		if more := f.tables[list[i].ID]; more != nil {
+			list[i].On.DataSources = append(slices.Clone(list[i].On.DataSources), more...)
+		}
+	}
+	return list
+}
+
+// onto gives the columns of a table the names that policies still mean them by.
+func (f *followed) onto(id [16]byte, columns []policy.TaggedColumn) {
+	of := f.columns[id]
+	for i := range columns {
+		columns[i].Former = of[columns[i].Name]
+	}
+}
+
+// renamedTo are the tables that had a name before which none has now.
+func renamedTo(ctx context.Context, q querier, name string) ([]string, error) {
+	rows, err := q.Query(ctx, `SELECT o.full_name FROM portcullis.connection_objects o JOIN portcullis.connections c ON c.id = o.connection AND NOT c.deleting
+		WHERE c.name = $2 AND o.former <> '{}' AND $1 = ANY (o.former) AND o.dropped IS NULL ORDER BY 1`, name, firstPart(name))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// notRenamed refuses the name of something that has another one now.
+func notRenamed(ctx context.Context, q querier, field, name string) error {
+	now, err := renamedTo(ctx, q, name)
+	if err != nil || len(now) == 0 {
+		return err
+	}
+	e := invalid(field, "%s was renamed: it is %s now", name, now[0])
+	e.Hint = fmt.Sprintf("Write %s. Whatever gets the old name later begins with the same settings.", now[0])
+	return e
+}
