@@ -365,6 +365,8 @@ func TestAttackUnknownValues(t *testing.T) {
 		{"/v1/connections", `{"name":"c","host":"h","username":"u","tls":"prefer"}`, "tls"},
 		{"/v1/connections", `{"name":"c","host":"h","username":"u","mode":"owner"}`, "mode"},
 		{"/v1/connections", `{"name":"c","host":"h","username":"u","kinds":["sequence"]}`, "kinds[0]"},
+		{"/v1/connections", `{"name":"c","host":"h","username":"u","mapping":{"attribute":"userid","kind":"iam_rol"}}`, "mapping.kind"},
+		{"/v1/connections", `{"name":"c","host":"h","username":"u","mapping":{"attribute":"userid","template":"everybody"}}`, "mapping.template"},
 	} {
 		if status, raw := f.call("POST", try.path, f.admin, try.body); status/100 != 4 || !contains(raw, `"field":"`+try.field+`"`) {
 			t.Errorf("%s %s: %d %s", try.path, try.body, status, raw)

@@ -54,11 +54,10 @@ func normalizeMappedAccount(a *MappedAccount) error {
 	if err := checkName("userid", a.UserID, 256); err != nil {
 		return err
 	}
-	kinds := []mapping.Kind{mapping.KindRole, mapping.KindIAMUser, mapping.KindIAMRole, mapping.KindIdentityCenter}
 	switch a.State {
 	case mapping.Manual:
-		if !slices.Contains(kinds, a.Kind) {
-			return invalid("kind", "must be one of %q, not %q", kinds, a.Kind)
+		if !slices.Contains(mapping.Kinds(), a.Kind) {
+			return invalid("kind", "must be one of %q, not %q", mapping.Kinds(), a.Kind)
 		}
 		return checkName("account", a.Account, 2048)
 	case mapping.None:

@@ -123,7 +123,7 @@ func (s *Server) deleteConnection(w http.ResponseWriter, r *http.Request, c call
 	}
 	name := r.PathValue("name")
 	if forget {
-		id, err := s.store.forgetConnection(r.Context(), c.actor(), name)
+		id, err := s.store.forgetConnection(r.Context(), c.actor(), name, true)
 		if err != nil {
 			return err
 		}

@@ -78,6 +78,9 @@ func objectSettingsKind() *kind[ObjectSettings] {
 		public:    func(o ObjectSettings) ObjectSettings { return o },
 		list:      listObjectSettings,
 		put:       func(ctx context.Context, c *change, o, _ *ObjectSettings) error { return putObjectSettings(ctx, c, o) },
+		verify: func(ctx context.Context, c *change, o *ObjectSettings) error {
+			return checkReferences(ctx, c, ownerReferences(o.Owners))
+		},
 		remove: func(ctx context.Context, c *change, o *ObjectSettings) error {
 			return putObjectSettings(ctx, c, &ObjectSettings{Name: o.Name, State: stateInherit})
 		},

@@ -423,7 +423,7 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 		return nil
 	}
 	left := slices.DeleteFunc(report.Excess, func(x connection.Excess) bool { return x.Kind != connection.FindingLeft })
-	if _, err := l.c.store.forgetConnection(ctx, "service", m.name, left...); err != nil {
+	if _, err := l.c.store.forgetConnection(ctx, "service", m.name, false, left...); err != nil {
 		return err
 	}
 	l.c.log.Info("a connection is deleted: what it gave was taken back", "connection", m.name)
@@ -435,7 +435,8 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 
 // forgetConnection removes a connection with all that is known of it. left are
 // roles that could not be dropped: whoever asks for the connection later is told.
-func (s *Store) forgetConnection(ctx context.Context, actor, name string, left ...connection.Excess) (id string, err error) {
+// Nothing may name its tables unless that was made sure of when it began to go.
+func (s *Store) forgetConnection(ctx context.Context, actor, name string, unnamed bool, left ...connection.Excess) (id string, err error) {
 	_, err = s.Change(ctx, actor, func(c *change) error {
 		err := c.QueryRow(ctx, "DELETE FROM portcullis.connections WHERE name = $1 RETURNING id::text", name).Scan(&id)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -443,6 +444,9 @@ func (s *Store) forgetConnection(ctx context.Context, actor, name string, left .
 		}
 		if err != nil {
 			return err
+		}
+		if unnamed {
+			c.gone = append(c.gone, removed{kind: "connections", key: name, connection: name})
 		}
 		var after any
 		if len(left) > 0 {

@@ -110,6 +110,10 @@ func connectionKind() *kind[Connection] {
 		put:       putConnection,
 		settle:    settleConnection,
 		remove:    removeConnection,
+		gone:      func(v *Connection) removed { return removed{connection: v.Name} },
+		verify: func(ctx context.Context, c *change, v *Connection) error {
+			return checkReferences(ctx, c, ownerReferences(v.Owners))
+		},
 	}
 }
 
@@ -155,10 +159,24 @@ func normalizeConnection(c *Connection) error {
 	if c.Tags, err = normalizeTags("tags", c.Tags); err != nil {
 		return err
 	}
-	if c.Mapping != nil && c.Mapping.Attribute == "" {
-		return invalid("mapping.attribute", "must be userid, email or the name of an attribute")
+	if err := checkMapping(c.Mapping); err != nil {
+		return err
 	}
 	return normalizeOwners(c.Owners)
+}
+
+func checkMapping(m *mapping.Automatic) error {
+	switch {
+	case m == nil:
+		return nil
+	case m.Attribute == "":
+		return invalid("mapping.attribute", "must be userid, email or the name of an attribute")
+	case m.Kind != "" && !slices.Contains(mapping.Kinds(), m.Kind):
+		return invalid("mapping.kind", "must be one of %q, not %q", mapping.Kinds(), m.Kind)
+	case m.Template != "" && !strings.Contains(m.Template, "{}"):
+		return invalid("mapping.template", "%q has no {} for the value: everybody would have this one account", m.Template)
+	}
+	return nil
 }
 
 func fillConnection(c *Connection) {
@@ -223,6 +241,20 @@ func normalizeOwners(owners []Owner) error {
 		}
 	}
 	return nil
+}
+
+// ownerReferences are the groups and people that owners name.
+func ownerReferences(owners []Owner) []policy.Reference {
+	var refs []policy.Reference
+	for i, o := range owners {
+		at := indexed("owners", i)
+		if o.Group != "" {
+			refs = append(refs, policy.Reference{Field: at + ".group", Group: o.Group})
+		} else {
+			refs = append(refs, policy.Reference{Field: at + ".userid", UserID: o.UserID, IAMID: o.IAMID})
+		}
+	}
+	return refs
 }
 
 const selectConnections = `

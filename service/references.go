@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/policy"
 )
@@ -167,6 +170,7 @@ type removed struct {
 	group      string
 	person     policy.PersonID
 	dataSource string
+	connection string
 }
 
 // namedBy is a reference and who states it.
@@ -199,6 +203,9 @@ func (c *change) checkNothingNames(ctx context.Context, gone []removed) error {
 		if by := namesDataSource(policies, g.dataSource); by != "" {
 			return stillNamed(g, by)
 		}
+		if by := namesTableOf(policies, g.connection); by != "" {
+			return stillNamed(g, by)
+		}
 		if by, err := c.ownedBy(ctx, g.person.UserID); err != nil {
 			return err
 		} else if by != "" {
@@ -222,6 +229,20 @@ func namesDataSource(policies []Policy, name string) string {
 	}
 	for _, p := range policies {
 		if i := slices.Index(p.On.DataSources, name); i >= 0 {
+			return fmt.Sprintf("policy %q (%s)", p.Name, indexed("on.data_sources", i))
+		}
+	}
+	return ""
+}
+
+// namesTableOf finds a policy that names a table of a connection: one that is
+// registered under the name later would have it.
+func namesTableOf(policies []Policy, connection string) string {
+	if connection == "" {
+		return ""
+	}
+	for _, p := range policies {
+		if i := slices.IndexFunc(p.On.DataSources, func(name string) bool { return strings.HasPrefix(name, connection+".") }); i >= 0 {
 			return fmt.Sprintf("policy %q (%s)", p.Name, indexed("on.data_sources", i))
 		}
 	}
@@ -256,6 +277,9 @@ func (c *change) allReferences(ctx context.Context) (stated []namedBy, policies 
 			stated = append(stated, namedBy{r, fmt.Sprintf("policy %q", m.Name)})
 		}
 	}
+	if err := c.ownersNamed(ctx, &stated); err != nil {
+		return nil, nil, err
+	}
 	rows, err := c.Query(ctx, selectPeople+"WHERE p.impersonate IS NOT NULL")
 	if err != nil {
 		return nil, nil, err
@@ -271,4 +295,24 @@ func (c *change) allReferences(ctx context.Context) (stated []namedBy, policies 
 		}
 	}
 	return stated, policies, rows.Err()
+}
+
+// ownersNamed adds the owners of connections and of what is in them.
+func (c *change) ownersNamed(ctx context.Context, stated *[]namedBy) error {
+	rows, err := c.Query(ctx, `SELECT name, owners FROM portcullis.connections WHERE owners <> '[]'
+		UNION ALL SELECT full_name, owners FROM portcullis.connection_objects WHERE owners <> '[]' AND dropped IS NULL
+		UNION ALL SELECT full_name, owners FROM portcullis.connection_waiting WHERE owners <> '[]'`)
+	if err != nil {
+		return err
+	}
+	var name string
+	var owners []Owner
+	_, err = pgx.ForEachRow(rows, []any{&name, &owners}, func() error {
+		for _, r := range ownerReferences(owners) {
+			*stated = append(*stated, namedBy{r, name})
+		}
+		owners = nil
+		return nil
+	})
+	return err
 }

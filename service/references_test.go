@@ -101,6 +101,32 @@ policies:
 	f.apply("groups: []\npeople: []\npolicies: []")
 }
 
+// A connection registered under the name later would have what names tables of this one.
+func TestAConnectionThatPoliciesNameStays(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.exec(`INSERT INTO portcullis.connections (id, name, provider, host, port, database, tls, username, mode, prefix, kinds, sync_every_ms, enforce)
+		VALUES (gen_random_uuid(), 'shop', 'postgresql', '127.0.0.1', 1, 'shop', 'disable', 'system', 'broker', 'portcullis_', '{table}', 300000, true)`)
+	for owner, says := range map[string]string{`{"userid":"nobody"}`: "owners[0].userid", `{"group":"nogroup"}`: "owners[0].group"} {
+		if status, raw := f.call("PUT", "/v1/connection_objects/shop.shop", f.admin, `{"name":"shop.shop","owners":[`+owner+`]}`); status != 422 || !contains(raw, says) {
+			t.Errorf("%s: %d %s", owner, status, raw)
+		}
+	}
+	f.must("PUT", "/v1/groups/team", Group{Name: "team"}, nil)
+	f.must("PUT", "/v1/connection_objects/shop.shop", ObjectSettings{Name: "shop.shop", Owners: []Owner{{Group: "team"}}}, nil)
+	if status, raw := f.call("DELETE", "/v1/groups/team", f.admin, ""); status != 409 || !contains(raw, "shop.shop (owners[0].group) names it") {
+		t.Errorf("the group of owners: %d %s", status, raw)
+	}
+	f.must("POST", "/v1/policies", Policy{Name: "p", Kind: policy.KindFilter, On: policy.Target{DataSources: []string{"shop.shop.sales.orders"}}, Filter: "id = 1"}, nil)
+	for _, path := range []string{"/v1/connections/shop", "/v1/connections/shop?forget=true"} {
+		if status, raw := f.call("DELETE", path, f.admin, ""); status != 409 || !contains(raw, `policy \"p\" (on.data_sources[0]) names it`) {
+			t.Errorf("%s: %d %s", path, status, raw)
+		}
+	}
+	f.must("DELETE", "/v1/policies/p", nil, nil)
+	f.must("DELETE", "/v1/connections/shop?forget=true", nil, nil)
+}
+
 // Tags, attributes and columns of tables to come are open-ended: who names what nothing has is told.
 func TestWarningsOfPolicies(t *testing.T) {
 	t.Parallel()

@@ -14,6 +14,9 @@ const (
 	KindIdentityCenter Kind = "identity_center" // AWS IAM Identity Center: by the attribute its user name comes from
 )
 
+// Kinds lists every kind.
+func Kinds() []Kind { return []Kind{KindRole, KindIAMUser, KindIAMRole, KindIdentityCenter} }
+
 // State is how one person is mapped.
 type State string
 
