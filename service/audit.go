@@ -19,7 +19,7 @@ type AuditEntry struct {
 
 // AuditFilter chooses records; empty fields choose all.
 type AuditFilter struct {
-	Node, Kind, Person, Role, DataSource, ID string
+	Node, Kind, Person, Role, DataSource, ID string // Person: userid, or iamid/userid
 	Since                                    time.Time
 	Limit                                    int // 1 to 1000, default 100
 }
@@ -33,8 +33,10 @@ func (s *Store) Audit(ctx context.Context, f AuditFilter) ([]AuditEntry, error) 
 		return nil, invalid("limit", "must be between 1 and 1000")
 	}
 	rows, err := s.pool.Query(ctx, `SELECT received, node, kind, id, body FROM portcullis.audit_records
-		WHERE ($1 = '' OR node = $1) AND ($2 = '' OR kind = $2) AND ($3 = '' OR body -> 'person' ->> 'userid' = $3 OR body ->> 'person' = $3)
-		  AND ($4 = '' OR body ->> 'role' = $4) AND ($5 = '' OR strpos(body::text, to_json($5::text)::text) > 0)
+		WHERE ($1 = '' OR node = $1) AND ($2 = '' OR kind = $2) AND ($3 = '' OR body -> 'person' ->> 'userid' = $3 OR (body -> 'person' ->> 'iamid') || '/' || (body -> 'person' ->> 'userid') = $3
+				OR body ->> 'person' = $3 OR kind = 'native_statement' AND right(body ->> 'person', 1 + length($3)) = '/' || $3)
+		  AND ($4 = '' OR body ->> 'role' = $4) AND ($5 = '' OR strpos(body::text, to_json($5::text)::text) > 0
+				OR kind = 'native_statement' AND replace(concat_ws('.', substr(node, 1 + length('connection/')), body ->> 'database', body ->> 'object'), '"', '') = replace($5, '"', ''))
 		  AND ($6 = '' OR id = $6) AND received > $7
 		ORDER BY received DESC, arrival DESC LIMIT $8`, f.Node, f.Kind, f.Person, f.Role, f.DataSource, f.ID, f.Since, f.Limit)
 	if err != nil {
