@@ -30,6 +30,9 @@ func mappedAccountKind() *kind[MappedAccount] {
 		public:    func(a MappedAccount) MappedAccount { return a },
 		list:      listMappedAccounts,
 		put:       putMappedAccount,
+		state: func(c *change, a *MappedAccount) {
+			c.mapped = append(c.mapped, statedAccount{c.place, a})
+		},
 		remove: func(ctx context.Context, c *change, a *MappedAccount) error {
 			_, err := c.Exec(ctx, `DELETE FROM portcullis.connection_accounts a USING portcullis.connections c, portcullis.people p
 				WHERE a.connection = c.id AND a.person_id = p.id AND c.name = $1 AND p.userid = $2 AND p.iamid = $3`, a.Connection, a.UserID, a.IAMID)
@@ -106,4 +109,56 @@ func mappedEntries(ctx context.Context, q querier, connectionID string) ([]mappi
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (e mapping.Entry, err error) {
 		return e, r.Scan(&e.Person.IAMID, &e.Person.UserID, &e.State, &e.Account, &e.Role, &e.Kind)
 	})
+}
+
+// statedAccount is one that a request states, at its place in the state.
+type statedAccount struct {
+	place   string
+	account *MappedAccount
+}
+
+// checkMapped refuses accounts that can be nobody's or are somebody else's: else
+// both would lose what they have. A round looks again, since people and roles change.
+func (c *change) checkMapped(ctx context.Context) error {
+	mapped := c.mapped
+	c.mapped = nil
+	refusals := map[string]map[policy.PersonID]mapping.Problem{}
+	for _, m := range mapped {
+		if m.account.State != mapping.Manual {
+			continue
+		}
+		of, known := refusals[m.account.Connection]
+		if !known {
+			var err error
+			if of, err = mappingRefusals(ctx, c, m.account.Connection); err != nil {
+				return err
+			}
+			refusals[m.account.Connection] = of
+		}
+		if p, refused := of[policy.PersonID{IAMID: m.account.IAMID, UserID: m.account.UserID}]; refused {
+			e := invalid("account", "%q cannot be the account of %s/%s: %s", m.account.Account, m.account.IAMID, m.account.UserID, p.Message)
+			if m.place == "" {
+				return e
+			}
+			return withPrefix(m.place, e)
+		}
+	}
+	return nil
+}
+
+func mappingRefusals(ctx context.Context, c *change, name string) (map[policy.PersonID]mapping.Problem, error) {
+	list, err := listConnections(ctx, c, []string{name})
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	people, emails, err := everybody(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := mappedEntries(ctx, c, list[0].ID)
+	if err != nil {
+		return nil, err
+	}
+	return mapping.Refusals(mapping.Config{Automatic: list[0].Mapping, Manual: entries}, withEmails(people, emails),
+		mapping.Instance{Prefix: list[0].Prefix, SystemAccount: list[0].Username}), nil
 }

@@ -60,7 +60,13 @@ func (s *Server) connectionRoutes() []route {
 		routes = append(routes, rt)
 	}
 	routes = append(routes, crud(s, queryAuditKind(), "/v1/connection_query_audits/{connection}")...)
-	return append(routes, crud(s, mappedAccountKind(), "/v1/connection_accounts/{connection}/{userid}")...)
+	for _, rt := range crud(s, mappedAccountKind(), "/v1/connection_accounts/{connection}/{userid}") {
+		if rt.method == "PUT" {
+			rt.handle, rt.reply = s.putMappedAccount, MappedPerson{}
+		}
+		routes = append(routes, rt)
+	}
+	return routes
 }
 
 // longRequest gives a request that waits for an instance, or changes much, more

@@ -18,6 +18,23 @@ func TestARoleThatIsMadeLater(t *testing.T) {
 	w.inStep()
 	runAt(t, w.pg, "CREATE ROLE z LOGIN PASSWORD '"+rolePassword+"'")
 	crawled := w.inStep().LastCrawl
+	for account, says := range map[string]string{"ana": `\"ana\" cannot be the account of local/zoe: the account is also local/ana's`, "gatekeeper": "the account of the service itself", "pg_monitor": "PostgreSQL's own", "portcullis_x": "the service's own"} {
+		body := `{"connection":"shop","userid":"zoe","account":"` + account + `"}`
+		if status, raw := w.call("PUT", "/v1/connection_accounts/shop/zoe", w.admin, body); status != 422 || !contains(raw, says) {
+			t.Errorf("%s: %d %s", account, status, raw)
+		}
+	}
+	entries := []MappedAccount{{Connection: "shop", UserID: "zoe", Account: "one"}, {Connection: "shop", UserID: "ana", Account: "one"}}
+	if _, err := w.store.Apply(t.Context(), "test", State{ConnectionAccounts: &entries}, true); err == nil || !strings.Contains(err.Error(), "connection_accounts[0].account") {
+		t.Errorf("one account for two in a state: %v", err)
+	}
+	for account, code := range map[string]string{w.pg.User: "superuser", "nobody": "no_role"} {
+		var told MappedPerson
+		w.must("PUT", "/v1/connection_accounts/shop/zoe", MappedAccount{Connection: "shop", UserID: "zoe", Account: account}, &told)
+		if len(told.Problems) != 1 || told.Problems[0].Code != code {
+			t.Errorf("%s: %+v", account, told.Problems)
+		}
+	}
 	w.must("PUT", "/v1/connection_accounts/shop/zoe", MappedAccount{Connection: "shop", UserID: "zoe", Account: "z"}, nil)
 	w.soonCan("z", readOrders, true)
 	if st := w.inStep(); !st.LastCrawl.Equal(*crawled) || st.People.Mapped != 2 {

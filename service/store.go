@@ -123,6 +123,7 @@ type change struct {
 
 	log     []logEntry // not written yet
 	stated  []statedPolicy
+	mapped  []statedAccount
 	remarks []Remark
 }
 

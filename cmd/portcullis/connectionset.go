@@ -159,7 +159,18 @@ func connectionMap(ctx context.Context, i *invocation) error {
 		a.State = mapping.None
 	}
 	a.Connection = i.args[0]
-	return c.Call(ctx, http.MethodPut, mappedPath(a), a, nil)
+	var reply service.MappedPerson
+	if err := c.Call(ctx, http.MethodPut, mappedPath(a), a, &reply); err != nil {
+		return err
+	}
+	for _, p := range reply.Problems {
+		about := "warning"
+		if !p.Warning {
+			about = "no access"
+		}
+		fmt.Fprintf(i.io.err, "%s: %s/%s: %s%s\n", about, p.Person.IAMID, p.Person.UserID, p.Message, fixed(p.Statement))
+	}
+	return nil
 }
 
 func connectionUnmap(ctx context.Context, i *invocation) error {

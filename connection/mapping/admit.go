@@ -7,8 +7,8 @@ import (
 	"portcullis.dev/portcullis/internal/sqltext"
 )
 
-// admit refuses what can be nobody's account, and names the role that is made
-// where none is there.
+// admit refuses what can be nobody's account. Where no role is there yet, mayMake
+// says so later: two people who want it are told that first.
 func (r *resolver) admit(c candidate) (candidate, bool) {
 	refuse := func(code, format string, args ...any) (candidate, bool) {
 		r.refuse(c.person, c.account, code, format, args...)
@@ -26,10 +26,8 @@ func (r *resolver) admit(c candidate) (candidate, bool) {
 		return refuse(CodeReserved, "%s", why)
 	}
 	role, there := r.roles[c.role]
-	if !there {
-		return r.made(c)
-	}
 	switch {
+	case !there:
 	case role.Superuser:
 		r.refuse(c.person, c.account, CodeSuperuser, "%s is a superuser: no GRANT limits it, so it can be nobody's account", c.role)
 		r.problems[len(r.problems)-1].Role = c.role
@@ -58,9 +56,9 @@ func (r *resolver) reservedName(name string) string {
 	return ""
 }
 
-// made is the role that the service makes for a person who has none. It has the
-// person's name, without the prefix: that stands for roles that hold grants.
-func (r *resolver) made(c candidate) (candidate, bool) {
+// mayMake reports whether the service makes the role of a person who has none. It
+// has the person's name, without the prefix: that stands for roles that hold grants.
+func (r *resolver) mayMake(c candidate) bool {
 	near := ""
 	if other, ok := r.folded[strings.ToLower(c.role)]; ok && other != c.role {
 		near = "; there is " + other + ", and names are case-sensitive"
@@ -70,13 +68,12 @@ func (r *resolver) made(c candidate) (candidate, bool) {
 		if c.kind != KindRole {
 			r.aDBARuns(fmt.Sprintf("CREATE ROLE %s LOGIN; %s", sqltext.Identifier(c.role), grantIAM(c.role)))
 		}
-		return c, false
+		return false
 	}
-	c.makes = true
 	if near != "" {
 		r.warn(c, CodeCaseDiffers, "a role of this person's own is made%s", near)
 	}
-	return c, true
+	return true
 }
 
 // warnOf tells, in the words of the risk, what an account reaches beside the policies.

@@ -60,6 +60,7 @@ func TestResolve(t *testing.T) {
 		{"by hand for nobody", Config{Manual: []Entry{manual("gone", "bob", "")}}, nil, "gone:unknown_person"},
 		{"odd state", Config{Manual: []Entry{{Person: id("bob"), State: "sure", Account: "bob"}}}, []policy.Person{person("bob")}, "bob:unknown_state"},
 		{"odd kind", Config{Manual: []Entry{manual("bob", "bob", "ldap")}}, []policy.Person{person("bob")}, "bob:unknown_kind"},
+		{"one IAM role that is not there, two people", Config{Manual: []Entry{manual("1", "x", KindIAMRole), manual("2", "x", KindIAMRole)}}, crowd, "1:shared_account 2:shared_account"},
 		{"one account, two people", Config{Automatic: userid, Manual: []Entry{manual("x", "bob", "")}}, []policy.Person{person("bob"), person("x"), person("ann")}, "ann=ann bob:shared_account x:shared_account"},
 		{"deactivated", Config{Automatic: userid}, []policy.Person{{PersonID: id("bob"), Status: "deactivated"}}, "bob:inactive"},
 		{"reserved", Config{Automatic: userid}, []policy.Person{person("pg_monitor"), person("gate"), person("portcullis_carl"), person("rds_superuser"), person("public"), person("root"), person("staff")},

@@ -25,11 +25,37 @@ func Resolve(cfg Config, people []policy.Person, in Instance) ([]connection.Acco
 			found = append(found, c)
 		}
 	}
-	accounts := r.accounts(r.dropShared(found))
+	found = slices.DeleteFunc(r.dropShared(found), func(c candidate) bool {
+		_, there := r.roles[c.role]
+		return !there && !r.mayMake(c)
+	})
+	accounts := r.accounts(found)
 	slices.SortStableFunc(r.problems, func(a, b Problem) int {
 		return cmp.Or(comparePersons(a.Person, b.Person), strings.Compare(a.Code, b.Code))
 	})
 	return accounts, r.problems
+}
+
+// Refusals say of which people the account can be nobody's, or not theirs,
+// whatever roles the instance has: those who share one, and reserved names.
+func Refusals(cfg Config, people []policy.Person, in Instance) map[policy.PersonID]Problem {
+	r := newResolver(cfg, in)
+	r.checkEntries(people)
+	var found []candidate
+	for i := range people {
+		if c, ok := r.candidate(&people[i]); ok {
+			found = append(found, c)
+		}
+	}
+	r.dropShared(found)
+	out := map[policy.PersonID]Problem{}
+	for _, p := range r.problems {
+		switch p.Code {
+		case CodeShared, CodeReserved, CodeInvalid:
+			out[p.Person] = p
+		}
+	}
+	return out
 }
 
 func comparePersons(a, b policy.PersonID) int {
@@ -42,7 +68,6 @@ type candidate struct {
 	account string // what the identity provider calls it: role, IAM user, ARN
 	role    string // of the instance
 	kind    Kind
-	makes   bool
 }
 
 type resolver struct {
@@ -240,12 +265,13 @@ func sharedText(c candidate, sharing []candidate) string {
 func (r *resolver) accounts(all []candidate) []connection.Account {
 	out := make([]connection.Account, 0, len(all))
 	for _, c := range all {
-		if role, ok := r.roles[c.role]; ok {
+		role, there := r.roles[c.role]
+		if there {
 			r.warnOf(c, role)
 		}
 		r.warnOfKind(c)
 		r.warnOfLogin(c)
-		out = append(out, connection.Account{Person: c.person.IAMID + "/" + c.person.UserID, Role: c.role, Make: c.makes})
+		out = append(out, connection.Account{Person: c.person.IAMID + "/" + c.person.UserID, Role: c.role, Make: !there})
 	}
 	return out
 }
