@@ -158,7 +158,7 @@ define_library_settings(void)
 							NULL, &pc_guc_memory_limit_kb, 64 * 1024, 8 * 1024, MAX_KILOBYTES,
 							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("portcullis.block_size",
-							"Bound on one block of rows; a scan holds at most three.",
+							"Bound on one block of rows; a scan holds at most three, in pages eight.",
 							NULL, &pc_guc_block_size_kb, 1024, 64, 1024 * 1024,
 							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("portcullis.connection_idle_timeout",
