@@ -51,6 +51,8 @@ type Target struct {
 	Prefix string // of every role that we make; lower case, ends with _
 	// MakeRoles lets the account make login roles for people who have none.
 	MakeRoles bool
+	// RowSecurity lets the account give tables policies, by functions of their owner.
+	RowSecurity bool
 }
 
 // AWSRole is a role assumed in another account, with tokens made for each connection.

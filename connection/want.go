@@ -6,12 +6,17 @@ type Access string
 const (
 	Read  Access = "read"
 	Write Access = "write"
+	// WriteRows is Write for people who see some rows only: TRUNCATE knows no rows.
+	WriteRows Access = "write rows"
 )
 
 // Privileges are the table privileges of an access.
 func (a Access) Privileges() []string {
-	if a == Write {
+	switch a {
+	case Write:
 		return []string{"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"}
+	case WriteRows:
+		return []string{"SELECT", "INSERT", "UPDATE", "DELETE"}
 	}
 	return []string{"SELECT"}
 }
@@ -54,4 +59,7 @@ type AccessSet struct {
 	Access  Access
 	Tables  []ObjectRef
 	Members []string // roles of people
+	// Rows: policies on its tables show the members some rows only. What gets past
+	// the policies is reported.
+	Rows bool
 }

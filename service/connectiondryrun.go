@@ -71,6 +71,7 @@ func (c *Connections) planViews(ctx context.Context, target connection.Target, d
 	if err != nil {
 		return "", err
 	}
+	d.want.Sets = append(d.want.Sets, d.rowSets(st.Rows)...)
 	databases := append(slices.Collect(maps.Keys(d.views)), st.ViewsIn...)
 	slices.Sort(databases)
 	var b strings.Builder

@@ -25,7 +25,9 @@ type known struct {
 	views  string
 }
 
-func (d *desired) known() known { return known{grants.Know(d.want), viewsDigest(d.views)} }
+func (d *desired) known() known {
+	return known{grants.Know(d.want), viewsDigest([]any{d.views, d.rows})}
+}
 
 func (m *roundMemory) lookDue(now time.Time) bool {
 	return !m.lookAgain.IsZero() && !now.Before(m.lookAgain)
@@ -118,6 +120,11 @@ func (l *connectionLoop) complete(ctx context.Context, target connection.Target,
 	if err != nil {
 		return err
 	}
+	more, err := l.applyRows(ctx, target, open, &d, crawled)
+	if err != nil {
+		return err
+	}
+	failed = append(failed, more...)
 	switch err := l.enforce(ctx, target, open, d, accounts, failed, giveWay); {
 	case errors.Is(err, grants.ErrGaveWay):
 		m.gaveWay(before, failed, l.c.now())
@@ -125,7 +132,10 @@ func (l *connectionLoop) complete(ctx context.Context, target connection.Target,
 	case err != nil:
 		return err
 	}
-	if len(m.status.Pending) == 0 {
+	if err := l.clearRows(ctx, target, open, &d); err != nil {
+		return err
+	}
+	if len(m.status.Pending) == 0 && !m.viewsLeft {
 		m.inForce, m.wantViews, m.config = w.grants, w.views, m.row.config
 	}
 	now := l.c.now().UTC()

@@ -18,23 +18,27 @@ import (
 
 // roundMemory is what a loop remembers between rounds while it holds the lease.
 type roundMemory struct {
-	name      string
-	row       connectionRow
-	status    ConnectionStatus
-	loaded    bool // status was read from the store
-	tables    *nativeTables
-	roles     []mapping.Role
-	inForce   *grants.Known      // what the last round that succeeded completely wanted; nil: the next one is complete
-	wantViews string             // digest of the views that it wanted
-	config    string             // of the row, when a complete round last succeeded
-	took      time.Duration      // how long that took
-	lookAgain time.Time          // when a complete round is due after narrowed ones; zero: none was
-	version   int64              // policy version last looked at
-	objects   int64              // version of objects last looked at
-	views     map[string]viewsOf // by database
-	viewsLeft bool               // there was no time for all views: the next round goes on at once
-	expires   time.Time
-	crawled   time.Time // the last crawl that succeeded
+	name       string
+	row        connectionRow
+	status     ConnectionStatus
+	loaded     bool // status was read from the store
+	tables     *nativeTables
+	roles      []mapping.Role
+	inForce    *grants.Known      // what the last round that succeeded completely wanted; nil: the next one is complete
+	wantViews  string             // digest of the views that it wanted
+	config     string             // of the row, when a complete round last succeeded
+	took       time.Duration      // how long that took
+	lookAgain  time.Time          // when a complete round is due after narrowed ones; zero: none was
+	version    int64              // policy version last looked at
+	objects    int64              // version of objects last looked at
+	views      map[string]viewsOf // by database
+	viewsLeft  bool               // there was no time for all views or policies: the next round goes on at once
+	rows       map[string]rowsIn  // by database
+	rowsMended int                // policies of this round that somebody had changed by hand
+	surplus    []string           // databases with policies that are not wanted any more
+	absent     string             // digest of the roles that had no rows yet, when they were made last
+	expires    time.Time
+	crawled    time.Time // the last crawl that succeeded
 }
 
 // connectionRow is what a round reads of the connection itself.
@@ -73,7 +77,7 @@ func (l *connectionLoop) work(ctx context.Context) (time.Duration, error) {
 	before, m, now := l.memory.row, &l.memory, l.c.now()
 	m.row, m.name = row, row.connection.Name
 	if m.views == nil {
-		m.views = map[string]viewsOf{}
+		m.views, m.rows = map[string]viewsOf{}, map[string]rowsIn{}
 	}
 	if !m.loaded {
 		if m.status, err = l.c.store.ConnectionStatus(ctx, m.name); err != nil {
@@ -219,7 +223,7 @@ func (l *connectionLoop) round(ctx context.Context, crawlDue bool) error {
 		}
 	}
 	now := l.c.now().UTC()
-	m.status.Version, m.status.LastSync, m.status.Withheld = version, &now, d.withheld
+	m.status.Version, m.status.LastSync, m.status.Withheld = version, &now, withoutRows(d.withheld, m.row.connection, m.status.Rows)
 	m.version, m.objects, m.expires = version, m.tables.version, d.expires
 	if m.row.syncWanted > m.row.syncDone {
 		_, err = l.c.store.pool.Exec(ctx, "UPDATE portcullis.connections SET sync_done = $2 WHERE id = $1", l.id, m.row.syncWanted)
@@ -346,6 +350,7 @@ func (l *connectionLoop) enforce(ctx context.Context, target connection.Target, 
 		return err
 	}
 	report.Pending = append(report.Pending, failed...)
+	report.Drift += m.rowsMended
 	l.takeOver(report)
 	st := &m.status
 	st.Lacking = append(firstOf(m.tables.lacking, maxListed), report.Lacking...)
@@ -403,9 +408,12 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 		return err
 	}
 	open := l.c.reach.opener(target)
-	var failed []connection.Pending
+	var failed, rowsFailed []connection.Pending
 	for more := true; more; more = m.viewsLeft {
 		if failed, err = l.applyViews(ctx, target, open, &desired{}, true); err != nil {
+			return err
+		}
+		if rowsFailed, err = l.applyRows(ctx, target, open, &desired{}, true); err != nil {
 			return err
 		}
 	}
@@ -417,9 +425,12 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	report.Pending = append(report.Pending, failed...)
+	report.Pending = append(append(report.Pending, failed...), rowsFailed...)
 	l.takeOver(report)
-	if len(report.Pending) > 0 {
+	if err := l.clearRows(ctx, target, open, &desired{}); err != nil {
+		return err
+	}
+	if len(m.status.Pending) > 0 {
 		return nil
 	}
 	left := slices.DeleteFunc(report.Excess, func(x connection.Excess) bool { return x.Kind != connection.FindingLeft })

@@ -37,16 +37,17 @@ type Connection struct {
 	HasPassword  bool                `json:"has_password,omitempty"` // read-only
 	AWS          *connection.AWSRole `json:"aws,omitempty"`          // tokens of this role in place of a password
 
-	Mode      connection.Mode         `json:"mode,omitempty"`       // broker (default), grantor
-	Prefix    string                  `json:"prefix,omitempty"`     // of the roles that we make, default portcullis_
-	MakeRoles bool                    `json:"make_roles,omitempty"` // login roles are made for people who have none
-	Mapping   *mapping.Automatic      `json:"mapping,omitempty"`    // how people find their accounts; absent: one by one only (connection_accounts)
-	Views     bool                    `json:"views,omitempty"`      // people who may see a part of a table get a view of it
-	Kinds     []connection.ObjectKind `json:"kinds,omitempty"`      // what is enforced on, default tables and partitioned tables
-	SyncEvery string                  `json:"sync_every,omitempty"` // crawls and checks for drift, 10s to 24h, default 5m
-	State     string                  `json:"state,omitempty"`      // enable (default), disable
-	Tags      []string                `json:"tags,omitempty"`       // of every table
-	Owners    []Owner                 `json:"owners,omitempty"`
+	Mode        connection.Mode         `json:"mode,omitempty"`         // broker (default), grantor
+	Prefix      string                  `json:"prefix,omitempty"`       // of the roles that we make, default portcullis_
+	MakeRoles   bool                    `json:"make_roles,omitempty"`   // login roles are made for people who have none
+	Mapping     *mapping.Automatic      `json:"mapping,omitempty"`      // how people find their accounts; absent: one by one only (connection_accounts)
+	Views       bool                    `json:"views,omitempty"`        // people who may see a part of a table get a view of it
+	RowSecurity bool                    `json:"row_security,omitempty"` // people who may see some rows of a table see these under its own name, by row-level security (broker mode)
+	Kinds       []connection.ObjectKind `json:"kinds,omitempty"`        // what is enforced on, default tables and partitioned tables
+	SyncEvery   string                  `json:"sync_every,omitempty"`   // crawls and checks for drift, 10s to 24h, default 5m
+	State       string                  `json:"state,omitempty"`        // enable (default), disable
+	Tags        []string                `json:"tags,omitempty"`         // of every table
+	Owners      []Owner                 `json:"owners,omitempty"`
 
 	Deleting bool `json:"deleting,omitempty"` // read-only: what it gave is being taken back
 
@@ -208,6 +209,8 @@ func (c *Connection) checkChoices() error {
 		return invalid("tls", "must be verify-full or disable, not %q", c.TLS)
 	case c.Mode != connection.ModeBroker && c.Mode != connection.ModeGrantor:
 		return invalid("mode", "must be broker or grantor, not %q", c.Mode)
+	case c.RowSecurity && c.Mode != connection.ModeBroker:
+		return invalid("row_security", "needs broker mode: only who owns a table can give it policies, and functions of the owner do so there")
 	case c.State != stateEnable && c.State != stateDisable:
 		return invalid("state", "must be enable or disable, not %q", c.State)
 	case c.AWS != nil && c.Password != nil:
@@ -259,7 +262,7 @@ func ownerReferences(owners []Owner) []policy.Reference {
 
 const selectConnections = `
 SELECT c.id::text, c.name, c.provider, c.host, c.port, c.database, c.tls, c.ca, c.username, c.sealed_password IS NOT NULL, c.aws, c.mode, c.prefix, c.make_roles,
-       c.mapping, c.kinds, c.sync_every_ms, c.enforce, c.tags, c.owners, coalesce(c.system_id, ''), c.deleting, c.views
+       c.mapping, c.kinds, c.sync_every_ms, c.enforce, c.tags, c.owners, coalesce(c.system_id, ''), c.deleting, c.views, c.row_security
 FROM portcullis.connections c `
 
 func everyConnection(ctx context.Context, q querier, key []string) ([]Connection, error) {
@@ -284,7 +287,7 @@ func scanConnection(r pgx.CollectableRow) (c Connection, err error) {
 	var every int64
 	var enforce bool
 	if err := r.Scan(&c.ID, &c.Name, &c.Provider, &c.Host, &c.Port, &c.Database, &c.TLS, &c.CA, &c.Username, &c.HasPassword, &c.AWS, &c.Mode, &c.Prefix, &c.MakeRoles,
-		&c.Mapping, &kinds, &every, &enforce, &c.Tags, &c.Owners, &c.systemID, &c.Deleting, &c.Views); err != nil {
+		&c.Mapping, &kinds, &every, &enforce, &c.Tags, &c.Owners, &c.systemID, &c.Deleting, &c.Views, &c.RowSecurity); err != nil {
 		return c, err
 	}
 	for _, k := range kinds {
@@ -330,16 +333,16 @@ func putConnection(ctx context.Context, c *change, v, old *Connection) error {
 		kinds = append(kinds, string(k))
 	}
 	_, err = c.Exec(ctx, `INSERT INTO portcullis.connections (id, name, provider, host, port, database, tls, ca, username, sealed_password, aws, mode, prefix, make_roles,
-			mapping, kinds, sync_every_ms, enforce, tags, owners, system_id, sync_wanted, views)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, nullif($21, ''), 1, $22)
+			mapping, kinds, sync_every_ms, enforce, tags, owners, system_id, sync_wanted, views, row_security)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, nullif($21, ''), 1, $22, $23)
 		ON CONFLICT (name) DO UPDATE SET provider = EXCLUDED.provider, host = EXCLUDED.host, port = EXCLUDED.port, database = EXCLUDED.database, tls = EXCLUDED.tls,
 			ca = EXCLUDED.ca, username = EXCLUDED.username, sealed_password = coalesce(EXCLUDED.sealed_password, portcullis.connections.sealed_password),
 			aws = EXCLUDED.aws, mode = EXCLUDED.mode, prefix = EXCLUDED.prefix, make_roles = EXCLUDED.make_roles, mapping = EXCLUDED.mapping, kinds = EXCLUDED.kinds,
-			sync_every_ms = EXCLUDED.sync_every_ms, enforce = EXCLUDED.enforce, tags = EXCLUDED.tags, owners = EXCLUDED.owners, views = EXCLUDED.views,
+			sync_every_ms = EXCLUDED.sync_every_ms, enforce = EXCLUDED.enforce, tags = EXCLUDED.tags, owners = EXCLUDED.owners, views = EXCLUDED.views, row_security = EXCLUDED.row_security,
 			system_id = coalesce(EXCLUDED.system_id, portcullis.connections.system_id),
 			objects_version = portcullis.connections.objects_version + 1`,
 		id, v.Name, v.Provider, v.Host, v.Port, v.Database, v.TLS, v.CA, v.Username, sealed, jsonOrNil(v.AWS), v.Mode, v.Prefix, v.MakeRoles,
-		jsonOrNil(v.Mapping), kinds, every.Milliseconds(), v.State == stateEnable, listOrEmpty(v.Tags), listOrEmpty(v.Owners), v.systemID, v.Views)
+		jsonOrNil(v.Mapping), kinds, every.Milliseconds(), v.State == stateEnable, listOrEmpty(v.Tags), listOrEmpty(v.Owners), v.systemID, v.Views, v.RowSecurity)
 	return sameInstanceTwice(v, err)
 }
 
@@ -435,7 +438,7 @@ func (s *Store) target(ctx context.Context, v Connection) (connection.Target, er
 func (c *Connection) target() connection.Target {
 	return connection.Target{
 		Name: c.Name, Provider: c.Provider, Host: c.Host, Port: c.Port, Database: c.Database, TLS: c.TLS, CA: c.CA,
-		Username: c.Username, AWS: c.AWS, Mode: c.Mode, Prefix: c.Prefix, MakeRoles: c.MakeRoles,
+		Username: c.Username, AWS: c.AWS, Mode: c.Mode, Prefix: c.Prefix, MakeRoles: c.MakeRoles, RowSecurity: c.RowSecurity,
 	}
 }
 

@@ -55,6 +55,8 @@ type ConnectionStatus struct {
 	Withheld  []Withheld                    `json:"withheld,omitempty"`
 	Views     []ViewStatus                  `json:"views,omitempty"`    // of tables of which people may see a part
 	ViewsIn   []string                      `json:"views_in,omitempty"` // databases in which views may stand
+	Rows      []RowsStatus                  `json:"rows,omitempty"`     // tables of which people see some rows by row-level security
+	RowsIn    []string                      `json:"rows_in,omitempty"`  // databases in which policies of ours may stand
 
 	Progress *crawl.Progress `json:"progress,omitempty"` // of a crawl that is under way
 	Holder   string          `json:"holder,omitempty"`   // the service that works on it

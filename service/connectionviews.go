@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/rows"
 	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/policy"
 )
@@ -31,8 +32,8 @@ type ViewStatus struct {
 // partially remembers that people may see a part of a table, where the connection
 // has views. A view of a table shows what the table hides: from whom its kin hide
 // more, none can be had.
-func (w *wanting) partially(t *nativeTable, sh *shape, people []*policy.Person) {
-	if !w.connection.Views {
+func (w *wanting) partially(t *nativeTable, sh *shape, people []*policy.Person, a connection.Access) {
+	if !w.connection.Views && !w.connection.RowSecurity {
 		return
 	}
 	if w.partial == nil {
@@ -43,7 +44,7 @@ func (w *wanting) partially(t *nativeTable, sh *shape, people []*policy.Person) 
 	}
 	for _, p := range people {
 		if w.besideShow(sh, p) {
-			w.partial[t.id][p.PersonID] = true
+			w.partial[t.id][p.PersonID] = w.partial[t.id][p.PersonID] || a == connection.Write
 			continue
 		}
 		name, reason := fullName(t.ref.Database, t.ref.Schema, t.ref.Name), w.besideReason(sh, p)
@@ -58,10 +59,11 @@ func (w *wanting) partially(t *nativeTable, sh *shape, people []*policy.Person) 
 	}
 }
 
-// viewTables asks the evaluator what each of these people sees of their tables.
-func (w *wanting) viewTables(ctx context.Context, q querier, key []byte, subscriptions map[[16]byte][]policy.Subscription) (map[string][]views.Table, error) {
+// showParts asks the evaluator what each of these people sees of their tables, to be
+// shown by views or by row-level security.
+func (w *wanting) showParts(ctx context.Context, q querier, key []byte, subscriptions map[[16]byte][]policy.Subscription, d *desired) error {
 	if len(w.partial) == 0 {
-		return nil, nil
+		return nil
 	}
 	var ids [][16]byte
 	for i := range w.tables.list {
@@ -71,9 +73,13 @@ func (w *wanting) viewTables(ctx context.Context, q querier, key []byte, subscri
 	}
 	columns, err := allColumns(ctx, q, ids, w.followed)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	out := map[string][]views.Table{}
+	plain, err := plainTables(ctx, q, ids)
+	if err != nil {
+		return err
+	}
+	d.views, d.rows = map[string][]views.Table{}, map[string][]rows.Table{}
 	for i := range w.tables.list {
 		t := &w.tables.list[i]
 		if w.partial[t.id] == nil {
@@ -86,21 +92,36 @@ func (w *wanting) viewTables(ctx context.Context, q querier, key []byte, subscri
 		ds.HashKey = mac.Sum(nil)
 		own := ds.Columns
 		ds, policies := inheriting(ds, w.sources(w.tables.kin.ancestors(t)), w.policies)
-		table := views.Table{Ref: t.ref, HashKey: ds.HashKey}
+		_, hasKin := w.kinShape[t]
+		p := parted{table: t, hashKey: ds.HashKey, isPlain: plain[t.id] && !hasKin}
 		for _, c := range own {
-			table.Columns = append(table.Columns, c.Column)
+			p.columns = append(p.columns, c.Column)
 		}
 		for _, id := range sortedPeople(w.partial[t.id]) {
-			d := policy.Evaluate(policy.Question{Person: w.people[id], DataSource: ds, DataSourceID: ds.ID, Subscriptions: subscriptions[t.id], Policies: policies, Now: w.now})
-			if d.Allowed {
-				table.People = append(table.People, views.Person{Role: w.roles[id], Filter: d.Filter, Masks: d.Masks})
+			decision := policy.Evaluate(policy.Question{Person: w.people[id], DataSource: ds, DataSourceID: ds.ID, Subscriptions: subscriptions[t.id], Policies: policies, Now: w.now})
+			if decision.Allowed {
+				p.people, p.decided = append(p.people, id), append(p.decided, decision)
+				p.isMasked = p.isMasked || len(decision.Masks) > 0
 			}
 		}
-		if len(table.People) > 0 {
-			out[t.ref.Database] = append(out[t.ref.Database], table)
+		if len(p.people) == 0 {
+			continue
+		}
+		if table, ok := w.rowsOf(p); ok {
+			d.rows[t.ref.Database] = append(d.rows[t.ref.Database], table)
+		} else if w.connection.Views {
+			d.views[t.ref.Database] = append(d.views[t.ref.Database], w.viewOf(p))
 		}
 	}
-	return out, nil
+	return nil
+}
+
+func (w *wanting) viewOf(p parted) views.Table {
+	table := views.Table{Ref: p.table.ref, HashKey: p.hashKey, Columns: p.columns}
+	for i, id := range p.people {
+		table.People = append(table.People, views.Person{Role: w.roles[id], Filter: p.decided[i].Filter, Masks: p.decided[i].Masks})
+	}
+	return table
 }
 
 func sortedPeople(set map[policy.PersonID]bool) []policy.PersonID {
@@ -149,7 +170,7 @@ const viewPatience = 200 * time.Millisecond
 // failed is pending: it must not hold up revokes. Databases where nothing else is wanted
 // than last time are left alone, unless the round looks anew. The error is for what ends the round.
 func (l *connectionLoop) applyViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), d *desired, anew bool) (failed []connection.Pending, err error) {
-	databases, err := l.viewDatabases(ctx, d)
+	databases, err := l.standingIn(ctx, slices.Collect(maps.Keys(d.views)), &l.memory.status.ViewsIn)
 	if err != nil {
 		return nil, err
 	}
@@ -241,12 +262,11 @@ func (l *connectionLoop) viewsPending(statement string, err error) connection.Pe
 	return p
 }
 
-// viewDatabases are those in which views are wanted or may stand from before.
-// They are noted before anything is made there, so that views which are no longer wanted
-// are found again, whatever failed meanwhile.
-func (l *connectionLoop) viewDatabases(ctx context.Context, d *desired) ([]string, error) {
-	st := &l.memory.status
-	if len(d.views) == 0 && len(st.ViewsIn) == 0 {
+// standingIn are the databases in which views, or policies, are wanted or may stand
+// from before, as noted. They are noted before anything is made there, so that what is no longer
+// wanted is found again, whatever failed meanwhile.
+func (l *connectionLoop) standingIn(ctx context.Context, names []string, noted *[]string) ([]string, error) {
+	if len(names) == 0 && len(*noted) == 0 {
 		return nil, nil
 	}
 	rows, err := l.c.store.pool.Query(ctx, "SELECT name FROM portcullis.connection_objects WHERE connection = $1 AND level = 'database' AND dropped IS NULL", l.id)
@@ -257,8 +277,7 @@ func (l *connectionLoop) viewDatabases(ctx context.Context, d *desired) ([]strin
 	if err != nil {
 		return nil, err
 	}
-	names := slices.Collect(maps.Keys(d.views))
-	for _, name := range st.ViewsIn {
+	for _, name := range *noted {
 		if slices.Contains(there, name) {
 			names = append(names, name)
 		} else {
@@ -267,11 +286,11 @@ func (l *connectionLoop) viewDatabases(ctx context.Context, d *desired) ([]strin
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	if slices.Equal(names, st.ViewsIn) {
+	if slices.Equal(names, *noted) {
 		return names, nil
 	}
-	st.ViewsIn = slices.Clone(names)
-	return names, l.c.store.storeStatus(ctx, l.id, *st, nil, nil)
+	*noted = slices.Clone(names)
+	return names, l.c.store.storeStatus(ctx, l.id, l.memory.status, nil, nil)
 }
 
 func (l *connectionLoop) databaseViews(ctx context.Context, target connection.Target, open func(context.Context, string) (*pgx.Conn, error), database string, tables []views.Table, patience time.Duration) (views.Outcome, error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/rows"
 	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/policy"
 )
@@ -36,12 +37,13 @@ type wanting struct {
 	members  map[string]map[string]bool  // by set
 	without  map[string][]*policy.Person // by set: who may not see its tables as they are
 	withheld map[string]*Withheld
-	partial  map[[16]byte]map[policy.PersonID]bool // who may see a part of which table
+	partial  map[[16]byte]map[policy.PersonID]bool // who may see a part of which table, and whether they may write
 	expires  time.Time                             // when the answer changes by itself; zero: never
 
 	kinShape map[*nativeTable]*shape  // of tables with kin; nil: shown to nobody
 	shaped   map[string]*shapedTables // by shape, where views may show what these hide
 	unviewed []ViewStatus             // tables of which some people cannot have a view
+	unrowed  []RowsStatus             // tables that cannot have row-level security
 }
 
 // shape is what hides something of a table: tables with the same shape show
@@ -69,6 +71,8 @@ type desired struct {
 	withheld []Withheld
 	views    map[string][]views.Table // by database
 	unviewed []ViewStatus             // tables of which some people cannot have a view
+	rows     map[string][]rows.Table  // by database, of tables that have no view
+	unrowed  []RowsStatus             // tables that cannot have row-level security
 	expires  time.Time
 }
 
@@ -93,9 +97,8 @@ func (w *wanting) compute(ctx context.Context, q querier, subscriptions map[[16]
 		}
 	}
 	d := w.result()
-	var err error
-	d.views, err = w.viewTables(ctx, q, w.viewKey, subscriptions)
-	d.unviewed = w.unviewed
+	err := w.showParts(ctx, q, w.viewKey, subscriptions, &d)
+	d.unviewed, d.unrowed = w.unviewed, w.unrowed
 	return d, err
 }
 
@@ -326,7 +329,7 @@ func (w *wanting) add(id string, a connection.Access, t *nativeTable, sh *shape,
 	}
 	set.Tables = append(set.Tables, t.ref)
 	if !t.cannot {
-		w.partially(t, sh, w.without[id])
+		w.partially(t, sh, w.without[id], a)
 	}
 	if h := w.withheld[sh.key]; h != nil {
 		h.table(fullName(w.connection.Name, t.ref.Database, t.ref.Schema, t.ref.Name))

@@ -43,6 +43,7 @@ func (r *registration) define(f *flag.FlagSet) {
 	f.StringVar(&v.Prefix, "prefix", connection.DefaultPrefix, "`prefix` of the roles that are made")
 	f.BoolVar(&v.MakeRoles, "make-roles", false, "make login roles for people who have none; they have no password: how people log in as them is the instance's business")
 	f.BoolVar(&v.Views, "views", false, "show people who may see a part of a table that part, by a view; the system account may then read tables that have views")
+	f.BoolVar(&v.RowSecurity, "row-security", false, "show people who may see some rows of a table, and no masked values, these rows under its own name, by row-level security (broker mode)")
 	f.StringVar(&r.automatic.Attribute, "map-by", "", "map people by this `attribute`, userid or email (default: one by one)")
 	f.StringVar(&r.automatic.StripSuffix, "map-strip-suffix", "", "take this away from the end of its value")
 	f.StringVar(&r.automatic.Template, "map-template", "", "the account's name, with {} for the value")

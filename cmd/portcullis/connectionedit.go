@@ -88,6 +88,7 @@ func (r *registration) over(f *flag.FlagSet, v service.Connection, io streams) (
 		"prefix":           func() { v.Prefix = given.Prefix },
 		"make-roles":       func() { v.MakeRoles = given.MakeRoles },
 		"views":            func() { v.Views = given.Views },
+		"row-security":     func() { v.RowSecurity = given.RowSecurity },
 		"kinds":            func() { v.Kinds = given.Kinds },
 		"sync-every":       func() { v.SyncEvery = given.SyncEvery },
 		"tags":             func() { v.Tags = given.Tags },

@@ -99,6 +99,14 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 			}
 		}
 	}
+	for _, r := range st.Rows {
+		if r.InForce {
+			line("rows", "of %s, for %d people by row-level security", r.Table, r.People)
+		}
+		for _, why := range r.Reasons {
+			line("no rows", "%s: %s%s", r.Table, why, fixed(r.Fix))
+		}
+	}
 	for _, w := range st.Withheld {
 		line("withheld", "%s (%s) from %s, who may see a part only: %s", count(w.Count, "table"), some(w.Tables), some(w.People), strings.Join(w.Policies, ", "))
 	}

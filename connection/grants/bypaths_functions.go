@@ -112,6 +112,9 @@ func (p *relationPaths) addFunctions(ctx context.Context, conn *pgx.Conn) error 
 			if n.acted&^canSelect != 0 {
 				through |= byWriter
 			}
+			if n.past {
+				through |= pastRows
+			}
 			k := p.d.own(at)
 			for _, e := range entries {
 				if e.grantee != f.owner {

@@ -1,6 +1,9 @@
 package grants
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // A walk goes from a relation to all that a statement on it reads or writes with
 // somebody else's rights: through views, to partitions and children, and by what
@@ -41,7 +44,10 @@ type walk struct {
 }
 
 // noted is what a walk reaches of a table.
-type noted struct{ direct, acted bits }
+type noted struct {
+	direct, acted bits
+	past          bool // with rights for which the policies of the table do not count
+}
 
 func (p *relationPaths) newWalk() *walk {
 	return &walk{p: p, seen: map[step]bits{}, noted: map[int32]noted{}}
@@ -50,7 +56,7 @@ func (p *relationPaths) newWalk() *walk {
 // walkFrom finds what each privilege on a relation leads to.
 func (p *relationPaths) walkFrom(top uint32) {
 	r, starts := p.relations[top], p.starts(top)
-	for _, t := range throughs {
+	for _, t := range throughs[:5] {
 		if starts&t[0] == 0 {
 			continue
 		}
@@ -66,6 +72,9 @@ func (p *relationPaths) walkFrom(top uint32) {
 			}
 			if n.acted != 0 {
 				found.through |= byRule
+			}
+			if found.through != 0 && n.past {
+				found.through |= pastRows
 			}
 			if found.through != 0 {
 				p.found[top] = append(p.found[top], found)
@@ -143,7 +152,20 @@ func (w *walk) note(at step, table int32, v *viewPath, verbs bits) {
 	} else {
 		n.direct |= verbs & (canSelect | v.privileges())
 	}
+	n.past = n.past || w.p.d.tables[table].rows && w.p.passes(at.acting, table)
 	w.noted[table] = n
+}
+
+// passes reports whether the policies of a table do not count for who acts there.
+func (p *relationPaths) passes(acting uint32, table int32) bool {
+	switch acting {
+	case asks:
+		return false
+	case noCheck:
+		return true
+	}
+	r := p.c.roles[acting]
+	return r != nil && (r.super || r.bypassRLS) || slices.Contains(p.c.inherits(acting), p.d.classes[p.d.tables[table].class].owner)
 }
 
 // privileges are those by which a view is written by itself.

@@ -50,6 +50,7 @@ type table struct {
 	pos   int32 // among the tables of the class
 	wrong string
 
+	rows    bool // policies of ours show some people some rows only
 	told    bool // the crawl says why it cannot be granted on
 	lacking bool // and so does the plan, of what is wanted
 }

@@ -93,6 +93,9 @@ func (e *evaluator) blame(at int, t int32, c *crowd, beyond bits) {
 		got := a.bits & beyond
 		if a.via != "" {
 			got &= a.notGiven(e.should) | throughFunction | throughHanging
+			if got&pastRows != 0 {
+				got |= a.bits & (byRelation | byFunction) // what it would be without rows that are hidden
+			}
 		}
 		if got == 0 || a.grantee != 0 && !slices.Contains(c.reach.roles, a.grantee) || a.via == "" && a.grantee == k.owner {
 			continue // what an owner has is told below
@@ -325,7 +328,7 @@ func (e *evaluator) tellGiven(at int, t int32, c *crowd, given bits) {
 		case a.isTable && got&byRelation != 0 && e.should[t] == 0:
 			x.Object, x.Via = d.tables[a.by].ref, []string{quoteTable(d.tables[t].ref.Schema, d.tables[t].ref.Name)}
 			x.Privilege = "SELECT of rows of a partition or child without a subscription to that"
-		case !a.isTable && got&byRelation != 0 && hidden != nil:
+		case !a.isTable && got&(byRelation|pastRows) != 0 && hidden != nil:
 			x.Privilege = "SELECT of what is hidden by " + strings.Join(hidden.policies, ", ")
 		case got&byRule != 0:
 		default:

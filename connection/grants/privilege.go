@@ -52,16 +52,18 @@ const (
 	byWriter // a SECURITY DEFINER function may write it for them
 	byCode   // a function of theirs is called with its rows
 	byKey    // a foreign key of a table of theirs tells which of its keys exist
+	pastRows // a view or function acts with rights for which its policies do not count
+	onlyRows // policies give them some rows only: never reached, but wanted
 )
 
 // What other relations do for people, and what is needed on them for that.
 const (
-	throughRelation = byRelation | byInsert | byUpdate | byDelete | byTruncate | byRule
+	throughRelation = byRelation | byInsert | byUpdate | byDelete | byTruncate | byRule | pastRows
 	throughFunction = byFunction | byWriter
 	throughHanging  = byCode | byKey
 )
 
-var throughs = [][2]bits{{canSelect, byRelation}, {canInsert, byInsert}, {canUpdate, byUpdate}, {canDelete, byDelete}, {canTruncate, byTruncate}}
+var throughs = [][2]bits{{canSelect, byRelation}, {canInsert, byInsert}, {canUpdate, byUpdate}, {canDelete, byDelete}, {canTruncate, byTruncate}, {canSelect, pastRows}}
 
 const columnBits = someSelect | someInsert | someUpdate | someReference
 
@@ -76,6 +78,7 @@ var otherNames = map[bits]string{
 	byInsert: "INSERT through another relation", byUpdate: "UPDATE through another relation", byDelete: "DELETE through another relation",
 	byTruncate: "TRUNCATE through another relation", byRule: "a rule, trigger or foreign key that acts on it", byWriter: "EXECUTE of a function that may write it",
 	byCode: "a function that its rows are given to", byKey: "a foreign key that refers to it",
+	pastRows: "rows that its policies hide, through a view or function for which they do not count",
 }
 
 // parsePrivilege knows the names that aclexplode gives for tables; ok is false
@@ -105,7 +108,7 @@ func (b bits) String() string {
 			out = append(out, n+" WITH GRANT OPTION")
 		}
 	}
-	for bit := someSelect; bit <= byKey; bit <<= 1 {
+	for bit := someSelect; bit <= pastRows; bit <<= 1 {
 		if b&bit != 0 {
 			out = append(out, otherNames[bit])
 		}
@@ -124,6 +127,9 @@ func (b bits) within() bits {
 		if b&pair[0] != 0 {
 			out |= pair[1]
 		}
+	}
+	if b&onlyRows != 0 {
+		out &^= pastRows
 	}
 	if b&wordsOfWrite == wordsOfWrite {
 		out |= byRule | byWriter

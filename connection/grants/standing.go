@@ -210,6 +210,9 @@ func (e *evaluator) judge(at int, c *crowd) {
 				tables = append(tables, t)
 			}
 			should[t] |= e.want.sets[s].bits
+			if e.want.sets[s].rows {
+				should[t] |= onlyRows
+			}
 		}
 	}
 	var everywhere bits
@@ -274,7 +277,10 @@ func (e *evaluator) judgeTable(at int, c *crowd, t int32, should, actual []bits)
 	if k >= 0 {
 		has = actual[k]
 	}
-	if has == should[t] && e.pair == nil {
+	if should[t]&onlyRows == 0 {
+		has &^= pastRows
+	}
+	if has == should[t]&^onlyRows && e.pair == nil {
 		e.out.equal += len(c.people)
 		return
 	}
@@ -287,14 +293,14 @@ func (e *evaluator) judgeTable(at int, c *crowd, t int32, should, actual []bits)
 	}
 	if e.pair != nil {
 		for _, name := range c.names {
-			e.pair(at, name, t, has, should[t])
+			e.pair(at, name, t, has, should[t]&^onlyRows)
 		}
 	}
 	switch beyond := has &^ should[t].within(); {
 	case beyond != 0:
 		e.out.exceeds += len(c.people)
 		e.blame(at, t, c, beyond)
-	case should[t]&^has != 0:
+	case should[t]&^onlyRows&^has != 0:
 		e.out.lacks += len(c.people)
 		if d.tables[t].lacking || d.tables[t].told {
 			e.out.unenforceable += len(c.people)

@@ -34,7 +34,11 @@ type wantedSet struct {
 	bits     bits
 	tables   map[int][]int32
 	members  []string
+	rows     bool // they see some rows only
 }
+
+// RoleOf is the name of the role of ours that holds the grants of a set.
+func RoleOf(prefix string, s connection.AccessSet) string { return setRole(prefix, s) }
 
 // setRole is the name of a set's role. It tells nothing but the access: names
 // of policies may be secrets, and may be of any length.
@@ -80,10 +84,10 @@ func number(w connection.Want, prefix string) (*wanted, error) {
 	}
 	ids := map[string]string{}
 	for _, s := range w.Sets {
-		if s.Access != connection.Read && s.Access != connection.Write {
+		if s.Access != connection.Read && s.Access != connection.Write && s.Access != connection.WriteRows {
 			return nil, fmt.Errorf("grants: set %s has the access %q", s.ID, s.Access)
 		}
-		ws := wantedSet{id: s.ID, role: setRole(prefix, s), access: s.Access, tables: map[int][]int32{}}
+		ws := wantedSet{id: s.ID, role: setRole(prefix, s), access: s.Access, rows: s.Rows, tables: map[int][]int32{}}
 		if other, ok := ids[ws.role]; ok {
 			return nil, fmt.Errorf("grants: sets %s and %s have one role", other, s.ID)
 		}
@@ -95,6 +99,9 @@ func number(w connection.Want, prefix string) (*wanted, error) {
 		for _, t := range s.Tables {
 			d, at := out.place(t)
 			ws.tables[d] = append(ws.tables[d], at)
+			if s.Rows {
+				out.databases[d].tables[at].rows = true
+			}
 		}
 		for d := range ws.tables {
 			slices.Sort(ws.tables[d])

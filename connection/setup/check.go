@@ -12,6 +12,7 @@ import (
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/connection/dial"
+	"portcullis.dev/portcullis/connection/rows"
 	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/internal/sqltext"
 )
@@ -164,6 +165,9 @@ func (r *Report) database(ctx context.Context, d *dial.Dialer, t connection.Targ
 	err = r.owned(ctx, conn, t, name)
 	if err == nil {
 		err = r.views(ctx, conn, t, name)
+	}
+	if err == nil && t.RowSecurity {
+		err = r.rows(ctx, conn, t, name)
 	}
 	if err == nil && t.Mode == connection.ModeBroker {
 		var installed bool
@@ -331,6 +335,18 @@ func (r *Report) views(ctx context.Context, conn *pgx.Conn, t connection.Target,
 		r.lack(name, true, "run what "+t.ScriptCommand(name)+" --views prints", "views of parts of tables are not set up")
 	}
 	return err
+}
+
+// rows looks whether tables can be given policies.
+func (r *Report) rows(ctx context.Context, conn *pgx.Conn, t connection.Target, name string) error {
+	ready, err := rows.Ready(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("looking for the functions of row-level security: %w", err)
+	}
+	if !ready {
+		r.lack(name, true, "-- run by psql what this prints: "+t.ScriptCommand(name)+" --row-security", "row-level security is not set up")
+	}
+	return nil
 }
 
 // foundByName tells of roles that were given the name of a schema of views since:

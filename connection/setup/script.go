@@ -7,6 +7,7 @@ import (
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
 	"portcullis.dev/portcullis/connection/queryaudit"
+	"portcullis.dev/portcullis/connection/rows"
 	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/internal/sqltext"
 )
@@ -44,6 +45,9 @@ func Script(o ScriptOptions) (string, error) {
 		if o.Views {
 			b.WriteString("\n" + connectLine(name) + views.Script(t))
 		}
+		if t.RowSecurity {
+			b.WriteString("\n" + connectLine(name) + rows.Script(t))
+		}
 	}
 	b.WriteString("RESET search_path;\n")
 	if t.Password == "" && t.AWS == nil && !o.HasPassword { // last, since it reads what is pasted after it
@@ -75,7 +79,7 @@ func RemovalScript(o ScriptOptions) (string, error) {
 }
 
 func removalSQL(o ScriptOptions, name string) (string, error) {
-	sql := begin + views.RemovalScript(o.Target) + fill("remove_connect", o, name)
+	sql := begin + views.RemovalScript(o.Target) + rows.RemovalScript() + fill("remove_connect", o, name)
 	if name == o.Target.Database {
 		sql = queryaudit.RemovalScript() + sql
 	}

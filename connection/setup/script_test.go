@@ -12,6 +12,7 @@ import (
 func (w *world) options() ScriptOptions {
 	o := ScriptOptions{Target: w.target, Databases: []string{"shop", oddDB}, AcceptCreateRoleEscalation: true, Views: true}
 	o.Target.Password = "pass-of-the-account"
+	o.Target.RowSecurity = w.target.Mode == connection.ModeBroker
 	return o
 }
 

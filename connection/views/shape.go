@@ -113,7 +113,7 @@ type writer struct {
 func (w *writer) shape(p Person) (s shape, err error) {
 	s.filter = "true"
 	if p.Filter != nil {
-		if s.filter, err = w.predicate(p.Filter, 0); err != nil {
+		if s.filter, err = w.predicate(p.Filter); err != nil {
 			return s, err
 		}
 	}
@@ -132,17 +132,6 @@ func (w *writer) shape(p Person) (s shape, err error) {
 		}
 	}
 	return s, nil
-}
-
-// slot keeps values and returns the array of them in SQL.
-func (w *writer) slot(values ...string) string {
-	w.slots = append(w.slots, values)
-	return fmt.Sprintf("(SELECT s.list FROM portcullis_views.slot s WHERE s.base = %d AND s.role = %s AND s.n = %d)", w.table.Ref.OID, me, len(w.slots))
-}
-
-// one keeps one value and returns it in SQL, as typ.
-func (w *writer) one(value, typ string) string {
-	return "((" + w.slot(value) + ")[1])::" + typ
 }
 
 // me is who logged in, whatever SET ROLE says since.

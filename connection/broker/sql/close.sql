@@ -7,6 +7,9 @@ BEGIN
 		REVOKE ALL ON portcullis_broker.made FROM PUBLIC;
 		REVOKE CREATE ON SCHEMA portcullis_broker FROM {{owner}};
 	END IF;
+	IF to_regprocedure('portcullis_broker.row_state()') IS NOT NULL THEN
+		GRANT EXECUTE ON FUNCTION portcullis_broker.row_fill(oid, jsonb, text), portcullis_broker.row_policies(jsonb), portcullis_broker.row_remove(oid), portcullis_broker.row_state() TO {{account}};
+	END IF;
 	IF current_setting('portcullis.joined', true) = 'true' THEN
 		REVOKE {{owner}} FROM CURRENT_USER;
 	END IF;
