@@ -112,31 +112,28 @@ func (p *pages) room(rowBytes int) int {
 
 // Next returns the next block of any page, io.EOF after the last.
 func (p *pages) Next() (*odbc.Block, error) {
-	for !p.ended {
-		if p.cursor == nil {
-			if err := p.turn(); err != nil {
-				return nil, err
-			}
-		}
-		block, err := p.cursor.Next()
-		if errors.Is(err, io.EOF) { // before the page was full
-			p.ended = true
-			break
-		}
-		if err != nil {
+	if p.ended {
+		return nil, io.EOF
+	}
+	if p.cursor == nil {
+		if err := p.turn(); err != nil {
 			return nil, err
 		}
-		p.got += block.Rows()
-		p.bytes += mask.Size(block.C())
-		if p.got >= p.rows {
-			if err := p.begin(block); err != nil {
-				block.Release()
-				return nil, err
-			}
-		}
-		return block, nil
 	}
-	return nil, io.EOF
+	block, err := p.cursor.Next()
+	if err != nil {
+		p.ended = errors.Is(err, io.EOF) // before the page was full
+		return nil, err
+	}
+	p.got += block.Rows()
+	p.bytes += mask.Size(block.C())
+	if p.got >= p.rows {
+		if err := p.begin(block); err != nil {
+			block.Release()
+			return nil, err
+		}
+	}
+	return block, nil
 }
 
 // NearEnd tells that the last page is not full and has no more rows.
