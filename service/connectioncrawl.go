@@ -171,7 +171,8 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 // inherit gives objects that now have a name what was said of that name: the
 // settings that waited for it, else those of the object that had it before. A
 // table that is made anew each night would otherwise lose its tags, and with
-// them its masks. Access by individual subscription is not inherited. which
+// them its masks. Access by individual subscription is not inherited, nor by a policy that
+// names the object that still is there by another name than the one it gave up. which
 // narrows the objects o that this transaction wrote down, for the indexes' sake.
 func (w *crawlStore) inherit(ctx context.Context, tx pgx.Tx, which string, args ...any) error {
 	args = append([]any{w.connection.ID}, args...)
@@ -190,10 +191,12 @@ func (w *crawlStore) inherit(ctx context.Context, tx pgx.Tx, which string, args 
 			UNION ALL
 			SELECT o.id, b.id, b.dropped FROM (SELECT id, level, dropped, unnest(former) AS name FROM portcullis.connection_objects WHERE connection = $1 AND former <> '{}') b
 				JOIN o ON o.full_name = b.name AND o.level = b.level AND o.id <> b.id),
-		last AS MATERIALIZED (SELECT DISTINCT ON (id) id, was FROM had ORDER BY id, dropped DESC NULLS FIRST),
+		last AS MATERIALIZED (SELECT DISTINCT ON (id) id, was, dropped FROM had ORDER BY id, dropped DESC NULLS FIRST),
 		meant AS (
 			INSERT INTO portcullis.policy_followed (policy, object, column_name, name)
-			SELECT f.policy, l.id, f.column_name, f.name FROM last l JOIN portcullis.policy_followed f ON f.object = l.was ON CONFLICT DO NOTHING)
+			SELECT f.policy, l.id, f.column_name, f.name FROM last l JOIN o ON o.id = l.id JOIN portcullis.policy_followed f ON f.object = l.was
+			JOIN portcullis.policies p ON p.id = f.policy
+			WHERE p.kind <> 'subscription' OR l.dropped IS NOT NULL OR f.name = o.full_name ON CONFLICT DO NOTHING)
 		UPDATE portcullis.connection_objects n SET enforce = b.enforce, tags = b.tags, owners = b.owners, column_tags = b.column_tags
 		FROM last l JOIN portcullis.connection_objects b ON b.id = l.was
 		WHERE n.id = l.id AND n.enforce IS NULL AND n.tags = '{}' AND n.column_tags = '{}'`, args...); err != nil {
