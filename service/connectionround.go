@@ -430,7 +430,7 @@ func (l *connectionLoop) takeBack(ctx context.Context) error {
 	if err := l.clearRows(ctx, target, open, &desired{}); err != nil {
 		return err
 	}
-	if len(m.status.Pending) > 0 {
+	if len(m.status.Pending) > 0 || m.viewsLeft {
 		return nil
 	}
 	left := slices.DeleteFunc(report.Excess, func(x connection.Excess) bool { return x.Kind != connection.FindingLeft })

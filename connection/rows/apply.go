@@ -137,7 +137,7 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 				return err
 			}
 			fills = s.refill(fills, now)
-			jobs = append(jobs, job{table: c, content: all, stands: true, without: len(all.people) - len(now.people)})
+			jobs = append(jobs, job{table: c, content: all, stands: s.readers == roleOf(a.o.Target.Prefix, t.Ref, connection.Read), without: len(all.people) - len(now.people)})
 		default:
 			jobs = append(jobs, job{table: c, content: all, changed: s != nil, without: len(c.members)})
 		}

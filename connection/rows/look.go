@@ -14,12 +14,13 @@ import (
 
 // standing are the policies of a table as they were made.
 type standing struct {
-	base   uint32
-	digest string
-	forms  []int64
-	kept   string // what the catalogs said then
-	filled string
-	people int64
+	base    uint32
+	readers string
+	digest  string
+	forms   []int64
+	kept    string // what the catalogs said then
+	filled  string
+	people  int64
 }
 
 // base is a table as the catalogs have it.
@@ -50,7 +51,7 @@ const (
 		FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner
 		WHERE p.oid = to_regprocedure('portcullis_broker.tables(jsonb)') AND p.prosecdef AND o.rolname <> current_user AND has_schema_privilege(p.pronamespace, 'USAGE')`
 	sqlStands = `SELECT EXISTS (SELECT FROM pg_policy WHERE polname = 'portcullis_rows')`
-	sqlState  = `SELECT base, digest, forms, kept, filled, people FROM portcullis_broker.row_state()`
+	sqlState  = `SELECT base, readers, digest, forms, kept, filled, people FROM portcullis_broker.row_state()`
 	sqlBases  = `SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, pg_get_userbyid(c.relowner)::text, ` + keptSQL + `,
 			c.relispartition OR EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)), c.relrowsecurity, c.relforcerowsecurity,
 			EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname NOT IN ('portcullis_rows', 'portcullis_others')),
@@ -94,7 +95,7 @@ func (a *applier) look(ctx context.Context, tables []Table) (f found, err error)
 	}
 	_, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (*standing, error) {
 		s := &standing{}
-		err := r.Scan(&s.base, &s.digest, &s.forms, &s.kept, &s.filled, &s.people)
+		err := r.Scan(&s.base, &s.readers, &s.digest, &s.forms, &s.kept, &s.filled, &s.people)
 		f.standing[s.base] = s
 		return s, err
 	})

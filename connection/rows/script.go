@@ -25,6 +25,10 @@ func Script(t connection.Target) string {
 // transaction and stops where a table has our policies.
 func RemovalScript() string { return removeSQL }
 
-// keptSQL is a digest of all that decides which rows of table c people see.
+// keptSQL is a digest of all that decides which rows of table c people see. Policies follow
+// columns by their number, what is wanted means them by their name: so both belong to it.
 const keptSQL = `encode(sha256(convert_to(concat_ws('/', c.relrowsecurity, c.relforcerowsecurity, (SELECT string_agg(concat_ws('/', p.polname, p.polcmd, p.polpermissive,
-		p.polroles::text, p.polqual::text, p.polwithcheck::text), ',' ORDER BY p.polname) FROM pg_policy p WHERE p.polrelid = c.oid)), getdatabaseencoding())), 'hex')`
+		p.polroles::text, p.polqual::text, p.polwithcheck::text), ',' ORDER BY p.polname) FROM pg_policy p WHERE p.polrelid = c.oid),
+		(SELECT string_agg(concat_ws('/', a.attnum, a.attname), ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid
+			AND a.attnum IN (SELECT d.refobjsubid FROM pg_policy p JOIN pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+				WHERE p.polrelid = c.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid))), getdatabaseencoding())), 'hex')`

@@ -169,6 +169,7 @@ type content struct {
 
 type seer struct {
 	Role   uint32     `json:"role"`
+	Name   string     `json:"name"` // a role that is renamed is written anew
 	Form   int64      `json:"form"`
 	Values [][]string `json:"values"`
 }
@@ -182,7 +183,7 @@ func (c *compiled) content(roles map[string]uint32, among []int64) (out content,
 		case !there:
 			out.absent = append(out.absent, m.role)
 		case among == nil || slices.Contains(among, m.form):
-			out.people = append(out.people, seer{oid, m.form, m.slots})
+			out.people = append(out.people, seer{oid, m.role, m.form, m.slots})
 		}
 	}
 	text, err := json.Marshal(out.people)

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS portcullis_broker.row_table (
 CREATE TABLE IF NOT EXISTS portcullis_broker.row_person (
 	base oid NOT NULL,
 	role oid NOT NULL,
+	name text NOT NULL, -- in a restored instance another role may have the OID
 	form bigint NOT NULL,
 	PRIMARY KEY (base, role)
 );
@@ -49,7 +50,7 @@ LANGUAGE sql STABLE SECURITY DEFINER PARALLEL RESTRICTED SET search_path = pg_ca
 			pg_has_role(session_user, g.role, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'USAGE' ELSE 'MEMBER' END)
 			OR pg_has_role($2, g.role, 'USAGE') AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = $2))) THEN NULL
 		ELSE 0 END
-	FROM (SELECT) x LEFT JOIN portcullis_broker.row_person p ON p.base = $1 AND p.role = to_regrole(quote_ident(session_user))::oid
+	FROM (SELECT) x LEFT JOIN portcullis_broker.row_person p ON p.base = $1 AND p.role = to_regrole(quote_ident(session_user))::oid AND p.name = session_user
 $function$;
 
 -- A list of values of who logged in.
@@ -131,9 +132,12 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE undefined_object USING MESSAGE = format('table %s has no policies of Portcullis', id);
 	END IF;
+	IF EXISTS (SELECT FROM jsonb_to_recordset(people) x(form bigint) WHERE x.form IS NULL OR x.form <= 0) THEN
+		RAISE insufficient_privilege USING MESSAGE = 'that is no number of a form';
+	END IF;
 	DELETE FROM portcullis_broker.row_person p WHERE p.base = id;
 	DELETE FROM portcullis_broker.row_slot s WHERE s.base = id;
-	INSERT INTO portcullis_broker.row_person SELECT id, x.role, x.form FROM jsonb_to_recordset(people) x(role oid, form bigint);
+	INSERT INTO portcullis_broker.row_person SELECT id, x.role, pg_get_userbyid(x.role), x.form FROM jsonb_to_recordset(people) x(role oid, form bigint);
 	INSERT INTO portcullis_broker.row_slot SELECT id, x.role, v.ordinality, ARRAY(SELECT jsonb_array_elements_text(v.value))
 		FROM jsonb_to_recordset(people) x(role oid, "values" jsonb), jsonb_array_elements(x."values") WITH ORDINALITY v;
 END $function$;
@@ -176,6 +180,11 @@ BEGIN
 		RAISE object_not_in_prerequisite_state USING MESSAGE = format('table %s %s', on_table, wrong);
 	END IF;
 
+	-- Who reads by a grant to the sets of before, as after a database was renamed, is nobody to policies that know others.
+	IF EXISTS (SELECT FROM portcullis_broker.row_table t, pg_class r, aclexplode(r.relacl) a WHERE t.base = id AND r.oid = id
+			AND a.grantee IN (to_regrole(t.readers), to_regrole(t.writers)) AND NOT pg_get_userbyid(a.grantee) = ANY (sets)) THEN
+		RAISE object_in_use USING MESSAGE = format('people may read %s by grants that need the policies as they are', on_table);
+	END IF;
 	FOR f IN SELECT value FROM jsonb_array_elements(change->'forms') LOOP
 		IF (f->>'form')::bigint <= 0 THEN
 			RAISE insufficient_privilege USING MESSAGE = format('%s is no number of a form', f->>'form');
@@ -238,9 +247,10 @@ BEGIN
 END $function$;
 
 -- What stands, as it was made.
-CREATE OR REPLACE FUNCTION portcullis_broker.row_state() RETURNS TABLE (base oid, digest text, forms bigint[], kept text, filled text, people bigint)
+DROP FUNCTION IF EXISTS portcullis_broker.row_state();
+CREATE FUNCTION portcullis_broker.row_state() RETURNS TABLE (base oid, readers text, digest text, forms bigint[], kept text, filled text, people bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
-	SELECT t.base, t.digest, t.forms, t.kept, t.filled, (SELECT count(*) FROM portcullis_broker.row_person p WHERE p.base = t.base) FROM portcullis_broker.row_table t
+	SELECT t.base, t.readers, t.digest, t.forms, t.kept, t.filled, (SELECT count(*) FROM portcullis_broker.row_person p WHERE p.base = t.base) FROM portcullis_broker.row_table t
 $function$;
 
 REVOKE ALL ON portcullis_broker.row_table, portcullis_broker.row_person, portcullis_broker.row_slot FROM PUBLIC;
