@@ -31,24 +31,27 @@ func (mariadb) PlanSQL(sql string) string { return "EXPLAIN " + sql }
 // InPages accepts a plan that goes through the whole table, which InnoDB keeps
 // in the order of its primary key, or along that key: pages go the same way.
 func (mariadb) InPages(plan [][]*string) (yes, small bool) {
-	if len(plan) != 1 || cell(plan[0], 1) != "SIMPLE" {
+	if len(plan) == 0 {
 		return false, false
+	}
+	if len(plan) > 1 || cell(plan[0], 1) != "SIMPLE" {
+		return false, true // a view that is no plain one of a table
 	}
 	how, key := cell(plan[0], 3), cell(plan[0], 5)
 	rows, err := strconv.ParseInt(cell(plan[0], 8), 10, 64)
-	if err != nil || how != "ALL" && key != "PRIMARY" {
+	if err != nil {
 		return false, false
 	}
-	return rows >= pagesFrom, rows < pagesFrom && how == "ALL"
+	return rows >= pagesFrom && (how == "ALL" || key == "PRIMARY"), rows < pagesFrom
 }
 
-const mariadbPageKey = "SELECT s.column_name, c.column_type, CAST(t.avg_row_length AS CHAR)" +
+const mariadbPageKey = "SELECT s.column_name, c.column_type, CAST(t.avg_row_length AS CHAR)," +
+	" CAST(s.index_type = 'BTREE' AND s.collation = 'A' AND s.sub_part IS NULL AND c.is_nullable = 'NO' AS CHAR)" +
 	" FROM information_schema.tables t, information_schema.statistics s, information_schema.columns c" +
 	" WHERE t.table_schema = %[1]s AND t.table_name = ? AND s.table_schema = %[1]s AND s.table_name = ?" +
 	" AND c.table_schema = %[1]s AND c.table_name = ? AND CAST(t.table_name AS BINARY) = CAST(? AS BINARY)" +
 	" AND s.index_name = 'PRIMARY' AND c.column_name = s.column_name" +
 	" AND t.table_type = 'BASE TABLE' AND t.engine = 'InnoDB'" +
-	" AND s.index_type = 'BTREE' AND s.collation = 'A' AND s.sub_part IS NULL AND c.is_nullable = 'NO'" +
 	" AND @@in_transaction = 1 AND @@tx_isolation = 'REPEATABLE-READ'" +
 	" ORDER BY s.seq_in_index"
 
@@ -69,6 +72,9 @@ func (d mariadb) PageKey(ctx context.Context, q Querier, t *Table) (*PageKey, er
 	for _, row := range rows {
 		c := PageColumn{Name: cell(row, 0)}
 		of := cell(row, 1)
+		if cell(row, 3) != "1" { // without one of its parts a key is not unique
+			return nil, nil
+		}
 		whole, _, _ := strings.Cut(of, " ") // int(11) unsigned zerofill
 		whole, _, _ = strings.Cut(whole, "(")
 		switch whole {

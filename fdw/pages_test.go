@@ -82,14 +82,15 @@ func TestPlansThatPagesCostNoMoreThan(t *testing.T) {
 		"1|SIMPLE|t|ALL|||||995667|Using where":                {true, false},
 		"1|SIMPLE|t|index||PRIMARY|4||995667|Using index":      {true, false},
 		"1|SIMPLE|t|range|PRIMARY|PRIMARY|4||20000|":           {true, false},
-		"1|SIMPLE|t|range|PRIMARY|PRIMARY|4||20|":              {false, false},
+		"1|SIMPLE|t|range|PRIMARY|PRIMARY|4||20|":              {false, true},
+		"1|SIMPLE|t|index||k|4||17|Using index":                {false, true},
 		"1|SIMPLE|t|ALL|||||17|":                               {false, true},
 		"1|SIMPLE|t|index||k|4||995667|Using index":            {false, false},
 		"1|SIMPLE|t|ref|k|k|4|const|20000|":                    {false, false},
-		"1|PRIMARY|t|ALL|||||995667|":                          {false, false},
+		"1|PRIMARY|t|ALL|||||995667|":                          {false, true},
 		"1|SIMPLE|||||||||Impossible WHERE":                    {false, false},
-		"1|SIMPLE|t|ALL|||||995667|;1|SIMPLE|u|ALL|||||995667": {false, false},
-		"": {false, false},
+		"1|SIMPLE|t|ALL|||||995667|;1|SIMPLE|u|ALL|||||995667": {false, true},
+		"": {false, true},
 	} {
 		var rows [][]*string
 		for row := range strings.SplitSeq(plan, ";") {

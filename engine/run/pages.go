@@ -35,8 +35,11 @@ type page struct {
 // What a page may hold: so much as this many blocks may. It has at most pageGrowth
 // times the rows of the one before, whose width may not be that of the next.
 const (
-	pageBlocks = 2
+	pageBlocks = 3
 	pageGrowth = 4
+	// The first page has no more than so many rows: their width at the source may be
+	// unknown, or what it was before the table was filled.
+	firstPage = 2000
 )
 
 // rowOverhead is what the driver's library keeps of a row beside its values, bytes.
@@ -99,7 +102,7 @@ func (s *Scan) inPages(key *fdw.PageKey) (*reading, error) {
 // openPages executes the first page.
 func (f *fetch) openPages(conn *odbc.Conn, r *reading, key *fdw.PageKey) (*pages, bool, error) {
 	p := &pages{f: f, conn: conn, reading: r}
-	p.rows = p.room(key.RowBytes)
+	p.rows = min(p.room(key.RowBytes), firstPage)
 	cursor, fit, err := f.query(conn, r, r.statement.Pages.PageSQL(true, p.rows), f.params)
 	p.cursor = cursor
 	return p, fit, err

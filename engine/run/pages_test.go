@@ -136,17 +136,20 @@ func TestTablesWithoutAnExactKeyAreReadAsAWhole(t *testing.T) {
 	for name, test := range map[string]struct {
 		idType, ddl string
 	}{
-		"myisam":    {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50)) ENGINE MyISAM; " + rows},
-		"aria":      {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50)) ENGINE Aria; " + rows},
-		"no key":    {"bigint", "CREATE TABLE %[1]s (id INT NOT NULL, v VARCHAR(50)); " + rows},
-		"unique":    {"bigint", "CREATE TABLE %[1]s (id INT UNIQUE, v VARCHAR(50)); " + rows},
-		"text":      {"text", "CREATE TABLE %[1]s (id VARCHAR(20) PRIMARY KEY, v VARCHAR(50)); " + rows},
-		"prefix":    {"text", "CREATE TABLE %[1]s (id VARCHAR(20), v VARCHAR(50), PRIMARY KEY (id(10))); " + rows},
-		"in part":   {"bigint", "CREATE TABLE %[1]s (id INT, t CHAR(1) DEFAULT '', v VARCHAR(50), PRIMARY KEY (id, t)); " + rows},
-		"covering":  {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50), b MEDIUMTEXT, KEY (v)); " + rows},
-		"small":     {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50)); INSERT INTO %[1]s SELECT seq, 'v' FROM seq_1_to_2000"},
-		"view":      {"bigint", "CREATE TABLE %[1]s_base (id INT PRIMARY KEY, v VARCHAR(50)); INSERT INTO %[1]s_base SELECT seq, 'v' FROM seq_1_to_20000; CREATE VIEW %[1]s AS SELECT * FROM %[1]s_base"},
-		"versioned": {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50)) WITH SYSTEM VERSIONING; " + rows + "; UPDATE %[1]s SET v = 'w' WHERE id < 100"},
+		"myisam":  {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50)) ENGINE MyISAM; " + rows},
+		"aria":    {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50)) ENGINE Aria; " + rows},
+		"no key":  {"bigint", "CREATE TABLE %[1]s (id INT NOT NULL, v VARCHAR(50)); " + rows},
+		"unique":  {"bigint", "CREATE TABLE %[1]s (id INT UNIQUE, v VARCHAR(50)); " + rows},
+		"text":    {"text", "CREATE TABLE %[1]s (id VARCHAR(20) PRIMARY KEY, v VARCHAR(50)); " + rows},
+		"prefix":  {"text", "CREATE TABLE %[1]s (id VARCHAR(20), v VARCHAR(50), PRIMARY KEY (id(10))); " + rows},
+		"in part": {"bigint", "CREATE TABLE %[1]s (id INT, t CHAR(1) DEFAULT '', v VARCHAR(50), PRIMARY KEY (id, t)); " + rows},
+		// Many rows share the part that is left when the other one is no key to go by.
+		"prefix in part": {"bigint", "CREATE TABLE %[1]s (id INT, a VARCHAR(20), v VARCHAR(50), PRIMARY KEY (a(10), id)); INSERT INTO %[1]s SELECT seq MOD 100, seq, CONCAT('v', seq) FROM seq_1_to_20000"},
+		"descending":     {"bigint", "CREATE TABLE %[1]s (id INT, a INT, v VARCHAR(50), PRIMARY KEY (a DESC, id)); INSERT INTO %[1]s SELECT seq MOD 100, seq, CONCAT('v', seq) FROM seq_1_to_20000"},
+		"covering":       {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50), b MEDIUMTEXT, KEY (v)); " + rows},
+		"small":          {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50)); INSERT INTO %[1]s SELECT seq, 'v' FROM seq_1_to_2000"},
+		"view":           {"bigint", "CREATE TABLE %[1]s_base (id INT PRIMARY KEY, v VARCHAR(50)); INSERT INTO %[1]s_base SELECT seq, 'v' FROM seq_1_to_20000; CREATE VIEW %[1]s AS SELECT * FROM %[1]s_base"},
+		"versioned":      {"bigint", "CREATE TABLE %[1]s (id INT PRIMARY KEY, v VARCHAR(50)) WITH SYSTEM VERSIONING; " + rows + "; UPDATE %[1]s SET v = 'w' WHERE id < 100"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			table := "whole_" + strings.ReplaceAll(name, " ", "_")
@@ -362,4 +365,33 @@ func TestGovernedScansInPages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAConnectionLostBetweenPagesIsSaidSo: MariaDB's driver calls it a broken pipe.
+func TestAConnectionLostBetweenPagesIsSaidSo(t *testing.T) {
+	r := pagedTable(t, "lost_between", "bigint", "CREATE TABLE lost_between (id INT PRIMARY KEY, v VARCHAR(50)); INSERT INTO lost_between SELECT seq, 'v' FROM seq_1_to_60000")
+	e := pagingEngine(t, r.Source)
+	id := begin(t, e, r)
+	if _, state, err := next(t, e, id); err != nil || state != ScanBlock {
+		t.Fatal(state, err)
+	}
+	sessions, err := servers.mariadb.Query(t.Context(), "", "SELECT id FROM information_schema.processlist WHERE db = 'paged'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, session := range strings.Fields(sessions) {
+		if err := servers.mariadb.Exec(t.Context(), "", "KILL "+session); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for err == nil {
+		var state ScanState
+		if _, state, err = next(t, e, id); state == ScanEnded && err == nil {
+			t.Fatal("the rows ended as if all had come")
+		}
+	}
+	if e := AsError(err); e.State != stateConnectionLost {
+		t.Errorf("%+v", e)
+	}
+	e.ScanEnd(id)
 }

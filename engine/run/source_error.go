@@ -50,7 +50,7 @@ var bySQLState = []struct {
 var byNative = map[int]cause{
 	1044: causeDenied, 1045: causeLogin, 1049: causeDatabase, 1054: causeNoColumn, 1142: causeDenied, 1143: causeDenied,
 	1146: causeNoTable, 1317: causeCanceled, 1698: causeLogin, 1969: causeTimeout,
-	2002: causeRefused, 2003: causeRefused, 2005: causeHost, 2006: causeLost, 2013: causeLost, 2055: causeLost,
+	2002: causeRefused, 2003: causeRefused, 2005: causeHost, 2006: causeLost, 2013: causeLost, 2055: causeLost, 5014: causeLost,
 }
 
 // byText tells causes by what drivers say where their codes do not.

@@ -8,27 +8,47 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// median runs f n times and returns the middle duration.
-func median(n int, f func() error) (time.Duration, error) {
-	return middle(n, func() (time.Duration, error) {
+// lap is something done, and how long it took.
+type lap func() (time.Duration, error)
+
+func clock(f func() error) lap {
+	return func() (time.Duration, error) {
 		begun := time.Now()
 		err := f()
 		return time.Since(begun), err
-	})
+	}
 }
 
+// median runs f n times and returns the middle duration.
+func median(n int, f func() error) (time.Duration, error) { return middle(n, clock(f)) }
+
 // middle is median for what measures itself.
-func middle(n int, f func() (time.Duration, error)) (time.Duration, error) {
-	var all []time.Duration
-	for range n {
-		d, err := f()
-		if err != nil {
-			return 0, err
-		}
-		all = append(all, d)
+func middle(n int, f lap) (time.Duration, error) {
+	took, err := inTurns(n, []lap{f})
+	if err != nil {
+		return 0, err
 	}
-	slices.Sort(all)
-	return all[n/2], nil
+	return took[0], nil
+}
+
+// inTurns runs each of all once, n times over, and returns the middle duration of each.
+func inTurns(n int, all []lap) ([]time.Duration, error) {
+	took := make([][]time.Duration, len(all))
+	for range n {
+		for i, f := range all {
+			d, err := f()
+			if err != nil {
+				return nil, err
+			}
+			took[i] = append(took[i], d)
+		}
+	}
+	middle := make([]time.Duration, len(all))
+	for i := range took {
+		slices.Sort(took[i])
+		middle[i] = took[i][n/2]
+	}
+	return middle, nil
 }
 
 // drain runs a query and reads its rows to the end; args as for pgx.Conn.Query.
