@@ -13,6 +13,10 @@ import (
 	"portcullis.dev/portcullis/engine/run"
 )
 
+// wholeBytes is what drivers that keep whole results may keep of one. Pages are for
+// more: they took 1.3 times as long for a million rows at MariaDB (docs/benchmarks.md).
+const wholeBytes = 128 << 20
+
 //export pcgo_start
 func pcgo_start(args *C.pc_start_args, eventFD *C.int32_t, err *C.pc_error) C.int32_t {
 	return guard(err, func() (C.int32_t, error) {
@@ -21,7 +25,7 @@ func pcgo_start(args *C.pc_start_args, eventFD *C.int32_t, err *C.pc_error) C.in
 		}
 		e, failure := run.Start(run.Config{
 			PGMajor: int(args.pg_major), MaxProcs: int(args.go_max_procs),
-			MemoryLimit: int64(args.memory_limit), BlockBytes: int64(args.block_bytes),
+			MemoryLimit: int64(args.memory_limit), BlockBytes: int64(args.block_bytes), WholeBytes: wholeBytes,
 			Idle: time.Duration(args.idle_seconds) * time.Second, MaxAbandoned: int(args.max_abandoned),
 			FileFolder: C.GoString(args.file_folder), KeyFile: C.GoString(args.key_file), CAFile: C.GoString(args.ca_file),
 			AllowedHosts: C.GoString(args.allowed_hosts),

@@ -30,19 +30,22 @@ func (mariadb) PlanSQL(sql string) string { return "EXPLAIN " + sql }
 
 // InPages accepts a plan that goes through the whole table, which InnoDB keeps
 // in the order of its primary key, or along that key: pages go the same way.
-func (mariadb) InPages(plan [][]*string) (yes, small bool) {
+func (mariadb) InPages(plan [][]*string) (rows int64, small bool) {
 	if len(plan) == 0 {
-		return false, false
+		return 0, false
 	}
 	if len(plan) > 1 || cell(plan[0], 1) != "SIMPLE" {
-		return false, true // a view that is no plain one of a table
+		return 0, true // a view that is no plain one of a table
 	}
 	how, key := cell(plan[0], 3), cell(plan[0], 5)
 	rows, err := strconv.ParseInt(cell(plan[0], 8), 10, 64)
-	if err != nil {
-		return false, false
+	if err != nil || rows < pagesFrom {
+		return 0, err == nil
 	}
-	return rows >= pagesFrom && (how == "ALL" || key == "PRIMARY"), rows < pagesFrom
+	if how != "ALL" && key != "PRIMARY" {
+		return 0, false
+	}
+	return rows, false
 }
 
 const mariadbPageKey = "SELECT s.column_name, c.column_type, CAST(t.avg_row_length AS CHAR)," +

@@ -17,9 +17,9 @@ type Paged interface {
 	// From then on until the transaction ends the table may not become another one.
 	PlanSQL(sql string) string
 
-	// InPages tells from the plan whether pages cost the source no more than the
-	// whole statement; small: the table is not worth asking about for a while.
-	InPages(plan [][]*string) (yes, small bool)
+	// InPages tells from the plan how many rows the source expects to read, if pages cost it
+	// no more than the whole statement, else 0; small: the table is not worth asking about for a while.
+	InPages(plan [][]*string) (rows int64, small bool)
 
 	// PageKey finds the key to read a table in pages by, nil if there is none whose
 	// pages would be exact. To be asked after the plan.

@@ -28,6 +28,7 @@ type Config struct {
 	MaxProcs     int
 	MemoryLimit  int64 // bytes; 0: none
 	BlockBytes   int64 // bound on one row block
+	WholeBytes   int64 // what a driver may keep of a result, as estimated, before it is read in pages
 	Idle         time.Duration
 	MaxAbandoned int    // connects that may hang in a driver
 	FileFolder   string // file databases must lie below it; "": none allowed

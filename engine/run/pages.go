@@ -35,7 +35,7 @@ type page struct {
 // What a page may hold: so much as this many blocks may. It has at most pageGrowth
 // times the rows of the one before, whose width may not be that of the next.
 const (
-	pageBlocks = 3
+	pageBlocks = 2
 	pageGrowth = 4
 	// The first page has no more than so many rows: their width at the source may be
 	// unknown, or what it was before the table was filled.
@@ -60,16 +60,16 @@ func (f *fetch) pageKey(r *remote) *fdw.PageKey {
 		return nil
 	}
 	plan, err := r.conn.QueryStrings(f.ctx, d.PlanSQL(statement.SQL), f.params)
-	yes, small := d.InPages(plan)
+	rows, small := d.InPages(plan)
 	var key *fdw.PageKey
-	if err == nil && yes {
+	if err == nil && rows > 0 {
 		key, err = d.PageKey(f.ctx, querier{r, s.source}, s.table)
 	}
 	switch {
-	case err == nil && yes && key != nil:
+	case err == nil && key != nil && (key.RowBytes == 0 || rows*int64(key.RowBytes+rowOverhead) > e.cfg.WholeBytes):
 		return key
 	case lost(err) || f.ctx.Err() != nil:
-	case err != nil, small, yes: // a view's plan is not for everybody who may read it
+	case err != nil, small, rows > 0: // a view's plan is not for everybody who may read it
 		e.setWhole(s.relation())
 	}
 	return nil

@@ -40,7 +40,7 @@ func pagingEngine(t *testing.T, s *Source) *Engine {
 	if err := servers.mariadb.Exec(t.Context(), "", "SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON"); err != nil {
 		t.Fatal(err)
 	}
-	return engineFor(t, s, func(c *Config) { c.BlockBytes = pagedBlocks })
+	return engineFor(t, s, func(c *Config) { c.BlockBytes, c.WholeBytes = pagedBlocks, 1<<20 })
 }
 
 // pagesOf counts the pages that a query was read in, by the server's log.
