@@ -30,8 +30,10 @@ func mappedAccountKind() *kind[MappedAccount] {
 		public:    func(a MappedAccount) MappedAccount { return a },
 		list:      listMappedAccounts,
 		put:       putMappedAccount,
-		state: func(c *change, a *MappedAccount) {
-			c.mapped = append(c.mapped, statedAccount{c.place, a})
+		state: func(c *change, a *MappedAccount, asIs bool) {
+			if !asIs { // else who joins under the name of an account would hold up every change of the section
+				c.mapped = append(c.mapped, statedAccount{c.place, a})
+			}
 		},
 		remove: func(ctx context.Context, c *change, a *MappedAccount) error {
 			_, err := c.Exec(ctx, `DELETE FROM portcullis.connection_accounts a USING portcullis.connections c, portcullis.people p

@@ -186,6 +186,9 @@ func putObjectSettings(ctx context.Context, c *change, o *ObjectSettings) error 
 			columns[col.Name] = col.Tags
 		}
 	}
+	if err := columnsNotRenamed(ctx, c, o); err != nil {
+		return err
+	}
 	args := []any{o.Name, stateValue(o.State), listOrEmpty(o.Tags), listOrEmpty(o.Owners), columns}
 	var id string
 	err := c.QueryRow(ctx, `UPDATE portcullis.connection_objects SET enforce = $2, tags = $3, owners = $4, column_tags = $5

@@ -54,3 +54,25 @@ func TestAnAccountGoesToNobodyWhereNamesAreOneText(t *testing.T) {
 		t.Errorf("roles %v", w.roles)
 	}
 }
+
+// TestWhoJoinsUnderTheNameOfAnAccountHoldsUpNoState: both get nothing by it until an
+// administrator decides, but what else a state says is done.
+func TestWhoJoinsUnderTheNameOfAnAccountHoldsUpNoState(t *testing.T) {
+	f := storeOnly(t)
+	see(t, f, "shop", database(1, "app", schema(10, "public", table(100, "orders", "id"))))
+	apply := func(s State) error { _, err := f.store.Apply(t.Context(), "test", s, false); return err }
+	accounts := &[]MappedAccount{{Connection: "shop", UserID: "ana", Account: "ana_dba"}}
+	for _, s := range []State{
+		{People: &[]Person{{UserID: "ana"}, {UserID: "ben"}}},
+		{ConnectionAccounts: accounts},
+		{People: &[]Person{{UserID: "ana"}, {UserID: "ben"}, {UserID: "ana_dba"}}},
+		{ConnectionAccounts: accounts, Policies: &[]Policy{}},
+	} {
+		if err := apply(s); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := apply(State{ConnectionAccounts: &[]MappedAccount{{Connection: "shop", UserID: "ben", Account: "ana_dba"}}}); err == nil {
+		t.Error("an account was given to one more person")
+	}
+}

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -249,5 +250,32 @@ func notRenamed(ctx context.Context, q querier, field, name string) error {
 	}
 	e := invalid(field, "%s was renamed: it is %s now", name, now[0])
 	e.Hint = fmt.Sprintf("Write %s. Whatever gets the old name later begins with the same settings.", now[0])
+	return e
+}
+
+// columnsNotRenamed refuses settings that state tags of a column that is not there and leave
+// out one that is there and has some: it may be the same column, which was renamed since
+// a state file was written, and without its tags it would be shown.
+func columnsNotRenamed(ctx context.Context, q querier, o *ObjectSettings) error {
+	stated := make([]string, 0, len(o.Columns))
+	for _, c := range o.Columns {
+		stated = append(stated, c.Name)
+	}
+	var at int
+	var missing, tagged string
+	err := q.QueryRow(ctx, `WITH o AS (SELECT column_tags, CASE WHEN jsonb_typeof(columns) = 'array' THEN columns ELSE '[]' END AS columns
+			FROM portcullis.connection_objects WHERE full_name = $1 AND dropped IS NULL),
+		there AS (SELECT x ->> 'name' AS name FROM o, jsonb_array_elements(o.columns) x)
+		SELECT s.at - 1, s.name, t.name FROM unnest($2::text[]) WITH ORDINALITY s(name, at), o, jsonb_object_keys(o.column_tags) t(name)
+		WHERE s.name NOT IN (SELECT name FROM there) AND t.name IN (SELECT name FROM there) AND t.name <> ALL ($2)
+		ORDER BY s.at, t.name LIMIT 1`, o.Name, stated).Scan(&at, &missing, &tagged)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("compare the columns of %s: %w", o.Name, err)
+	}
+	e := invalid(indexed("columns", at)+".name", "%s has no column %q, and its column %q would lose its tags", o.Name, missing, tagged)
+	e.Hint = fmt.Sprintf("If it was renamed, state the tags of %q. If not, leave %q out until it is there.", tagged, missing)
 	return e
 }

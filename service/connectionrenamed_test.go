@@ -44,6 +44,16 @@ func TestRenamingIsNoWayOutOfPolicies(t *testing.T) {
 	if told := fmt.Sprint(st.Remarks); !strings.Contains(told, "shop.shop.sales.orders2 now") || !strings.Contains(told, `"text" now`) {
 		t.Errorf("told: %s", told)
 	}
+	settings := ObjectSettings{Name: "shop.shop.sales.notes", Columns: []ColumnTags{{Name: "text", Tags: []string{"Private"}}}}
+	w.must("POST", "/v1/state", State{ConnectionObjects: &[]ObjectSettings{{Name: "shop.shop.sales", Tags: []string{"Sales"}}, settings}}, nil)
+	runAt(t, w.pg, "ALTER TABLE sales.notes RENAME COLUMN text TO body")
+	closed("tagged column renamed", "sales.notes")
+	before := State{ConnectionObjects: &[]ObjectSettings{{Name: "shop.shop.sales", Tags: []string{"Sales"}}, settings}}
+	if told := w.refused("POST", "/v1/state", before, 422); !strings.Contains(told, `"body\" would lose its tags`) {
+		t.Errorf("the state of before the renaming is answered: %s", told)
+	}
+	runAt(t, w.pg, "ALTER TABLE sales.notes RENAME COLUMN body TO text")
+	closed("named back", "sales.notes")
 	// Another table takes the name, and the settings; and the schema gets another one.
 	runAt(t, w.pg, "CREATE TABLE sales.orders (id int, email text); SELECT portcullis_broker.list_schema('sales')")
 	closed("taken", "sales.orders", "sales.orders2", "sales.notes")

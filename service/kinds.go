@@ -29,8 +29,8 @@ type kind[T any] struct {
 	// annotate, where there is one, fills in what is worked out for readers.
 	annotate func(ctx context.Context, q querier, list []T) error
 
-	// state, where there is one, notes what a request states.
-	state func(c *change, v *T)
+	// state, where there is one, notes what a request states; asIs: as it is already.
+	state func(c *change, v *T, asIs bool)
 
 	// gone, where there is one, is what nothing may name once v is deleted.
 	gone func(v *T) removed
@@ -64,14 +64,15 @@ func (k *kind[T]) saveOver(ctx context.Context, c *change, v, old *T) (action st
 		stated := *v
 		c.afterwards(func(ctx context.Context) error { return k.verify(ctx, c, &stated) })
 	}
+	asIs := old != nil && k.same(old, v)
 	if k.state != nil {
 		stated := *v
-		k.state(c, &stated)
+		k.state(c, &stated, asIs)
 	}
 	action = "create"
 	var before any
 	if old != nil {
-		if k.same(old, v) {
+		if asIs {
 			return "", nil
 		}
 		action, before = "update", k.public(*old)

@@ -25,7 +25,7 @@ func policyKind() *kind[Policy] {
 		list:   listPolicies,
 		put:    putPolicy,
 		verify: verifyPolicy,
-		state: func(c *change, p *Policy) {
+		state: func(c *change, p *Policy, _ bool) {
 			c.stated = append(c.stated, statedPolicy{c.place, p})
 		},
 		annotate: annotatePolicies,
