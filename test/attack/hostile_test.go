@@ -245,6 +245,8 @@ var knownCrashes = map[string]bool{
 	"mariadb/column cut short": true, "mariadb/column of lengths that lie": true, "mariadb/error with injections": true,
 	"mariadb/error of a megabyte": true, "mariadb/empty error": true, "mariadb/empty packet": true, "mariadb/greeting of an old protocol": true,
 	"mariadb/greeting without an end": true, "mariadb/cut before message 8": true, "mariadb/cut before message 9": true,
+	// Rows of the plan that is asked for before a scan: it has more columns than the table.
+	"mariadb/row cut short": true, "mariadb/value of 16 MB that is not there": true, "mariadb/value of 2^63 bytes": true,
 }
 
 // TestHostileSources: whatever a source says, the instance lives, the
