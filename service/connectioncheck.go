@@ -30,11 +30,7 @@ func (s *Server) checkConnection(w http.ResponseWriter, r *http.Request, _ calle
 
 // check logs in as the system account and changes nothing.
 func (c *Connections) check(ctx context.Context, name string) (ConnectionCheck, error) {
-	v, err := c.store.connectionNamed(ctx, name)
-	if err != nil {
-		return ConnectionCheck{}, err
-	}
-	target, err := c.store.target(ctx, v)
+	v, target, err := c.store.targetNamed(ctx, name)
 	if err != nil {
 		return ConnectionCheck{}, err
 	}

@@ -30,11 +30,7 @@ func (s *Server) dryRun(w http.ResponseWriter, r *http.Request, _ caller) error 
 
 // dryRun works out what a round would run now. Nothing is changed, so no lease is needed.
 func (c *Connections) dryRun(ctx context.Context, name string) (script string, err error) {
-	v, err := c.store.connectionNamed(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	target, err := c.store.target(ctx, v)
+	v, target, err := c.store.targetNamed(ctx, name)
 	if err != nil {
 		return "", err
 	}

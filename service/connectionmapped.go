@@ -42,11 +42,7 @@ func (s *Server) putMappedAccount(w http.ResponseWriter, r *http.Request, c call
 
 // mappingProblems maps everybody by the roles that an instance has now.
 func (c *Connections) mappingProblems(ctx context.Context, name string) ([]mapping.Problem, error) {
-	v, err := c.store.connectionNamed(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	target, err := c.store.target(ctx, v)
+	v, target, err := c.store.targetNamed(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -319,3 +319,9 @@ func columnsWithTags(raw []byte, tags map[string][]string) ([]ObjectColumn, erro
 	}
 	return out, nil
 }
+
+// elementsSQL reads the elements of a column of JSON: it is null where nothing was
+// stated, and the columns of a table that has none are JSON's null.
+func elementsSQL(column string) string {
+	return "jsonb_array_elements(CASE WHEN jsonb_typeof(" + column + ") = 'array' THEN " + column + " ELSE '[]' END)"
+}

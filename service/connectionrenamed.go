@@ -44,8 +44,8 @@ func (w *crawlStore) renamings(ctx context.Context, tx pgx.Tx, database connecti
 				JOIN portcullis.connection_objects o ON o.connection = $1 AND o.oid = r.oid AND o.level = 'table' AND o.dropped IS NULL
 				JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent AND d.oid = $2
 			WHERE o.full_name <> r.full_name OR o.columns IS DISTINCT FROM r.columns AND EXISTS (
-				SELECT FROM jsonb_array_elements(CASE WHEN jsonb_typeof(o.columns) = 'array' THEN o.columns ELSE '[]' END) a
-					JOIN jsonb_array_elements(CASE WHEN jsonb_typeof(r.columns) = 'array' THEN r.columns ELSE '[]' END) b ON b -> 'number' = a -> 'number' AND b ->> 'name' <> a ->> 'name')`,
+				SELECT FROM `+elementsSQL("o.columns")+` a
+					JOIN `+elementsSQL("r.columns")+` b ON b -> 'number' = a -> 'number' AND b ->> 'name' <> a ->> 'name')`,
 			w.connection.ID, database.OID, body)
 		if err != nil {
 			return nil, err
@@ -263,9 +263,8 @@ func columnsNotRenamed(ctx context.Context, q querier, o *ObjectSettings) error 
 	}
 	var at int
 	var missing, tagged string
-	err := q.QueryRow(ctx, `WITH o AS (SELECT column_tags, CASE WHEN jsonb_typeof(columns) = 'array' THEN columns ELSE '[]' END AS columns
-			FROM portcullis.connection_objects WHERE full_name = $1 AND dropped IS NULL),
-		there AS (SELECT x ->> 'name' AS name FROM o, jsonb_array_elements(o.columns) x)
+	err := q.QueryRow(ctx, `WITH o AS (SELECT column_tags, columns FROM portcullis.connection_objects WHERE full_name = $1 AND dropped IS NULL),
+		there AS (SELECT x ->> 'name' AS name FROM o, `+elementsSQL("o.columns")+` x)
 		SELECT s.at - 1, s.name, t.name FROM unnest($2::text[]) WITH ORDINALITY s(name, at), o, jsonb_object_keys(o.column_tags) t(name)
 		WHERE s.name NOT IN (SELECT name FROM there) AND t.name IN (SELECT name FROM there) AND t.name <> ALL ($2)
 		ORDER BY s.at, t.name LIMIT 1`, o.Name, stated).Scan(&at, &missing, &tagged)

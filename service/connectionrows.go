@@ -118,7 +118,7 @@ func (l *connectionLoop) applyRows(ctx context.Context, target connection.Target
 		out := known.outcome
 		patience = max(patience-out.Waited, 1)
 		absent = append(absent, out.Absent...)
-		failed = append(failed, l.rowsWaiting(out)...)
+		failed = append(failed, l.stillWaiting(out.Waiting)...)
 		if out.Left {
 			m.viewsLeft = true
 			failed = append(failed, l.viewsPending(fmt.Sprintf("-- further policies in database %q", database), &connection.Error{Code: "under_way", Message: "they are being made"}))
@@ -144,26 +144,11 @@ func (l *connectionLoop) rowsOptions(target connection.Target, open func(context
 		Fence: func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) }}
 }
 
-func (l *connectionLoop) rowsWaiting(out rows.Outcome) (failed []connection.Pending) {
-	for _, w := range out.Waiting {
-		p := l.viewsPending(w.Statement, w.Error)
-		p.Blocker = w.Blocker
-		failed = append(failed, p)
-	}
-	return failed
-}
-
 // takeRows adds the sets of the tables of a database, and says how they stand.
 func (l *connectionLoop) takeRows(out rows.Outcome, d *desired) {
-	status := &l.memory.status.Rows
 	of := func(ref connection.ObjectRef) *RowsStatus {
 		name := fullName(ref.Database, ref.Schema, ref.Name)
-		at := slices.IndexFunc(*status, func(s RowsStatus) bool { return s.Table == name })
-		if at < 0 {
-			at = len(*status)
-			*status = append(*status, RowsStatus{Table: name})
-		}
-		return &(*status)[at]
+		return entry(&l.memory.status.Rows, func(s RowsStatus) bool { return s.Table == name }, RowsStatus{Table: name})
 	}
 	for _, m := range out.Made {
 		d.want.Sets = append(d.want.Sets, m.Sets()...)
@@ -193,7 +178,7 @@ func (l *connectionLoop) clearRows(ctx context.Context, target connection.Target
 			m.status.Pending = append(m.status.Pending, l.viewsPending(fmt.Sprintf("-- row-level security in database %q", database), err))
 			continue
 		}
-		m.status.Pending = append(m.status.Pending, l.rowsWaiting(out)...)
+		m.status.Pending = append(m.status.Pending, l.stillWaiting(out.Waiting)...)
 		if len(out.Waiting) > 0 || out.Left {
 			m.viewsLeft = m.viewsLeft || out.Left
 			continue

@@ -435,6 +435,14 @@ func (s *Store) target(ctx context.Context, v Connection) (connection.Target, er
 	return t, err
 }
 
+// targetNamed is a connection with what it takes to reach its instance.
+func (s *Store) targetNamed(ctx context.Context, name string) (v Connection, t connection.Target, err error) {
+	if v, err = s.connectionNamed(ctx, name); err == nil {
+		t, err = s.target(ctx, v)
+	}
+	return v, t, err
+}
+
 func (c *Connection) target() connection.Target {
 	return connection.Target{
 		Name: c.Name, Provider: c.Provider, Host: c.Host, Port: c.Port, Database: c.Database, TLS: c.TLS, CA: c.CA,

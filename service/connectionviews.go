@@ -194,11 +194,7 @@ func (l *connectionLoop) applyViews(ctx context.Context, target connection.Targe
 		}
 		out := known.outcome
 		patience = max(patience-out.Waited, time.Millisecond)
-		for _, w := range out.Waiting {
-			p := l.viewsPending(w.Statement, w.Error)
-			p.Blocker = w.Blocker
-			failed = append(failed, p)
-		}
+		failed = append(failed, l.stillWaiting(out.Waiting)...)
 		if out.Left {
 			m.viewsLeft = true
 			failed = append(failed, l.viewsPending(fmt.Sprintf("-- further views in database %q", database), &connection.Error{Code: "under_way", Message: "they are being made"}))
@@ -218,32 +214,33 @@ func (l *connectionLoop) applyViews(ctx context.Context, target connection.Targe
 
 // takeViews adds the sets of the views of a database, and says how they stand.
 func (l *connectionLoop) takeViews(database string, out views.Outcome, d *desired) {
-	status := l.memory.status.Views
+	of := func(ref connection.ObjectRef) *ViewStatus {
+		name := fullName(ref.Database, ref.Schema, ref.Name)
+		return entry(&l.memory.status.Views, func(s ViewStatus) bool { return s.Table == name }, ViewStatus{Table: name})
+	}
 	for _, m := range out.Made {
 		d.want.Sets = append(d.want.Sets, viewSet(database, m))
-		name := fullName(m.Base.Database, m.Base.Schema, m.Base.Name)
-		at := slices.IndexFunc(status, func(s ViewStatus) bool { return s.Table == name })
-		if at < 0 {
-			at = len(status)
-			status = append(status, ViewStatus{Table: name})
-		}
-		status[at].View, status[at].People = fullName(m.View.Schema, m.View.Name), len(m.Roles)
+		s := of(m.Base)
+		s.View, s.People = fullName(m.View.Schema, m.View.Name), len(m.Roles)
 	}
 	for _, r := range out.Refused {
-		name := fullName(r.Table.Database, r.Table.Schema, r.Table.Name)
-		at := slices.IndexFunc(status, func(s ViewStatus) bool { return s.Table == name })
-		if at < 0 {
-			at = len(status)
-			status = append(status, ViewStatus{Table: name})
-		}
-		reason := r.Reason
+		s, reason := of(r.Table), r.Reason
 		if r.Role != "" {
 			reason = r.Role + ": " + reason
 		}
-		status[at].Reason = append(status[at].Reason, reason)
-		status[at].Fix = r.Fix
+		s.Reason = append(s.Reason, reason)
+		s.Fix = r.Fix
 	}
-	l.memory.status.Views = status
+}
+
+// entry is that of a list, which gets it if it has none.
+func entry[T any](list *[]T, is func(T) bool, added T) *T {
+	at := slices.IndexFunc(*list, is)
+	if at < 0 {
+		at = len(*list)
+		*list = append(*list, added)
+	}
+	return &(*list)[at]
 }
 
 // viewSet is who may query a view.
@@ -260,6 +257,16 @@ func (l *connectionLoop) viewsPending(statement string, err error) connection.Pe
 		}
 	}
 	return p
+}
+
+// stillWaiting tells of views or policies that somebody's lock holds up, since when.
+func (l *connectionLoop) stillWaiting(list []connection.Pending) (pending []connection.Pending) {
+	for _, w := range list {
+		p := l.viewsPending(w.Statement, w.Error)
+		p.Blocker = w.Blocker
+		pending = append(pending, p)
+	}
+	return pending
 }
 
 // standingIn are the databases in which views, or policies, are wanted or may stand

@@ -31,7 +31,7 @@ func waitingObjects(ctx context.Context, q querier, connection, object string) (
 		SELECT o.full_name, array_agg(k ORDER BY k) FROM portcullis.connection_objects o JOIN portcullis.connections c ON c.id = o.connection AND NOT c.deleting,
 				jsonb_object_keys(o.column_tags) k
 			WHERE ($1 = '' OR c.name = $1) AND ($2 = '' OR o.full_name = $2) AND o.dropped IS NULL AND o.column_tags <> '{}'
-				AND NOT EXISTS (SELECT FROM jsonb_array_elements(CASE WHEN jsonb_typeof(o.columns) = 'array' THEN o.columns ELSE '[]' END) x WHERE x->>'name' = k)
+				AND NOT EXISTS (SELECT FROM `+elementsSQL("o.columns")+` x WHERE x->>'name' = k)
 			GROUP BY o.full_name
 		ORDER BY 1 LIMIT $3`, connection, object, maxListed)
 	if err != nil {

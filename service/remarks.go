@@ -120,7 +120,7 @@ func loadInUse(ctx context.Context, q querier) (*inUse, error) {
 	}
 	// Columns of connections are those that were crawled.
 	if rows, err = q.Query(ctx, `SELECT name FROM portcullis.columns
-		UNION SELECT c ->> 'name' FROM portcullis.connection_objects o, jsonb_array_elements(o.columns) c WHERE o.dropped IS NULL AND jsonb_typeof(o.columns) = 'array'`); err != nil {
+		UNION SELECT c ->> 'name' FROM portcullis.connection_objects o, `+elementsSQL("o.columns")+` c WHERE o.dropped IS NULL`); err != nil {
 		return nil, err
 	}
 	var name string
