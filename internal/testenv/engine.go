@@ -13,8 +13,8 @@ import (
 
 // EngineOptions says what kind of installation is wanted.
 type EngineOptions struct {
-	Port        int               // of PostgreSQL, 0: a free one
-	ServicePort int               // 0: a free one
+	Port        int               // of PostgreSQL: the first free one from it on, 0: any
+	ServicePort int               // likewise
 	Settings    map[string]string // postgresql.conf
 	Fsync       bool              // else fsync=off, as suits tests
 	Wrap        []string          // a program with arguments to run the server under (valgrind)
@@ -112,19 +112,18 @@ func (e *Env) startService(ctx context.Context, pg *Postgres, keys keyFiles, por
 	if err != nil {
 		return nil, err
 	}
-	if port == 0 {
-		if port, err = FreePort(); err != nil {
-			return nil, err
-		}
-	}
 	s := &Service{
-		URL: loopbackURL(port), APIKeyFile: keys.admin, Checkpoints: keys.checkpoints, env: e, program: program, as: pg.as,
-		args: []string{"serve", "--listen", Loopback + ":" + strconv.Itoa(port), "--key-file", keys.service, "--node-key-file", keys.node,
+		APIKeyFile: keys.admin, Checkpoints: keys.checkpoints, env: e, program: program, as: pg.as,
+		args: []string{"serve", "--key-file", keys.service, "--node-key-file", keys.node,
 			"--node", "engine", "--admin-key-file", keys.admin, "--checkpoint-file", keys.checkpoints},
 		environ: []string{"PORTCULLIS_STORE=" + pg.DSN(StoreDatabase), "PORTCULLIS_ENGINE=" + pg.DSN(EngineDatabase)},
 	}
 	e.onStop(s.Stop)
-	if err := s.startup(ctx); err != nil {
+	if err := onFreePort(port, e.logOf("service"), func(port int) error {
+		s.listen = Loopback + ":" + strconv.Itoa(port)
+		s.URL = "http://" + s.listen
+		return s.startup(ctx)
+	}); err != nil {
 		return nil, fmt.Errorf("policy service: %w", err)
 	}
 	return s, nil

@@ -15,7 +15,7 @@ import (
 // MariaDBOptions says what kind of server is wanted.
 type MariaDBOptions struct {
 	Name string   // of its folder and log, default "mariadb"
-	Port int      // 0: a free one
+	Port int      // the first free one from it on, 0: any
 	Args []string // further arguments of mariadbd
 }
 
@@ -91,19 +91,11 @@ func (m *MariaDB) install(ctx context.Context) error {
 	return run(m.as.command(ctx, m.dir, program, args...))
 }
 
-func (m *MariaDB) startOnFreePort(ctx context.Context, o MariaDBOptions) (err error) {
-	for range 5 {
-		m.Port = o.Port
-		if o.Port == 0 {
-			if m.Port, err = FreePort(); err != nil {
-				return err
-			}
-		}
-		if err = m.startup(ctx, o.Args); err == nil || o.Port != 0 || !strings.Contains(tail(m.Log, 2000), "Address already in use") {
-			return err
-		}
-	}
-	return err
+func (m *MariaDB) startOnFreePort(ctx context.Context, o MariaDBOptions) error {
+	return onFreePort(o.Port, m.Log, func(port int) error {
+		m.Port = port
+		return m.startup(ctx, o.Args)
+	})
 }
 
 func (m *MariaDB) startup(ctx context.Context, extra []string) error {

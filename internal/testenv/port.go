@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 )
 
 // Loopback is where every server listens.
@@ -22,8 +23,24 @@ func FreePort() (int, error) {
 	return 0, fmt.Errorf("no free port found between 20000 and 32000")
 }
 
-// PortFrom returns want if it is free, else the next free one after it.
-func PortFrom(want int) (int, error) {
+// onFreePort starts a server on the first free port from want on, or on any
+// (0), and again when the log says that somebody took it in between.
+func onFreePort(want int, log string, start func(port int) error) error {
+	for tries := 5; ; tries-- {
+		port, err := portFrom(want)
+		if err != nil {
+			return err
+		}
+		if err = start(port); err == nil || tries == 1 || !strings.Contains(tail(log, 2000), "ddress already in use") {
+			return err
+		}
+	}
+}
+
+func portFrom(want int) (int, error) {
+	if want == 0 {
+		return FreePort()
+	}
 	for port := want; port < want+200 && port < 65536; port++ {
 		if portFree(port) {
 			return port, nil

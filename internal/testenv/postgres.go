@@ -21,7 +21,7 @@ import (
 // PostgresOptions says what kind of instance is wanted.
 type PostgresOptions struct {
 	Name     string            // of its folder and log, default "postgres"
-	Port     int               // 0: a free one
+	Port     int               // the first free one from it on, 0: any
 	Preload  string            // shared_preload_libraries
 	Settings map[string]string // postgresql.conf
 	Fsync    bool              // else fsync=off, as suits tests
@@ -148,20 +148,11 @@ func (p *Postgres) AppendConfig(settings map[string]string) error {
 	return f.Close()
 }
 
-// startOnFreePort tries again when somebody took the port in between.
-func (p *Postgres) startOnFreePort(ctx context.Context, port int) (err error) {
-	for range 5 {
+func (p *Postgres) startOnFreePort(ctx context.Context, want int) error {
+	return onFreePort(want, p.Log, func(port int) error {
 		p.Port = port
-		if port == 0 {
-			if p.Port, err = FreePort(); err != nil {
-				return err
-			}
-		}
-		if err = p.startup(ctx); err == nil || port != 0 || !strings.Contains(tail(p.Log, 2000), "Address already in use") {
-			return err
-		}
-	}
-	return err
+		return p.startup(ctx)
+	})
 }
 
 func (p *Postgres) startup(ctx context.Context) error {

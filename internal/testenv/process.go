@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +31,7 @@ type process struct {
 
 // start runs cmd as a server with its output in <name>.log.
 func (e *Env) start(cmd *exec.Cmd, name string, gentle syscall.Signal) (*process, error) {
-	log := filepath.Join(e.Dir, name+".log")
+	log := e.logOf(name)
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -55,6 +57,8 @@ func (e *Env) start(cmd *exec.Cmd, name string, gentle syscall.Signal) (*process
 	}
 	return p, nil
 }
+
+func (e *Env) logOf(name string) string { return filepath.Join(e.Dir, name+".log") }
 
 type launch struct {
 	cmd *exec.Cmd
@@ -157,11 +161,12 @@ func (e *Env) remember(p *process) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%s %d %s %d\n", p.name, p.pid, p.born, p.gentle)
+	_, err = fmt.Fprintf(f, "%s %d %s %d\n", p.name, p.pid, cmp.Or(p.born, "-"), p.gentle)
 	return errors.Join(err, f.Close())
 }
 
-// remembered reads what detached servers were started below dir.
+// remembered reads what detached servers were started below dir: of each name
+// the last, for a server that found its port taken was started again.
 func remembered(dir string) ([]*process, error) {
 	b, err := os.ReadFile(filepath.Join(dir, processList))
 	if errors.Is(err, os.ErrNotExist) {
@@ -179,6 +184,7 @@ func remembered(dir string) ([]*process, error) {
 		}
 		p.gentle = syscall.Signal(sig)
 		p.log = filepath.Join(dir, p.name+".log")
+		list = slices.DeleteFunc(list, func(earlier *process) bool { return earlier.name == p.name })
 		list = append(list, &p)
 	}
 	return list, nil

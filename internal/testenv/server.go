@@ -16,7 +16,7 @@ import (
 type ServerOptions struct {
 	Major    int               // 0: the packaged version
 	Name     string            // of its folder and log, default "server-<major>"
-	Port     int               // 0: a free one
+	Port     int               // the first free one from it on, 0: any
 	Settings map[string]string // postgresql.conf
 	HBA      string            // lines that come before those of initdb
 	TLS      bool              // a certificate for localhost and 127.0.0.1 by an authority of its own, Postgres.CA

@@ -4,12 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +23,7 @@ type Service struct {
 
 	env     *Env
 	program string
-	log     string
+	listen  string // address
 	args    []string
 	environ []string
 	as      account
@@ -114,14 +113,20 @@ func (s *Service) WaitInStep(ctx context.Context) error {
 }
 
 func (s *Service) startup(ctx context.Context) error {
-	cmd := s.as.command(context.Background(), s.env.Dir, s.program, s.args...)
+	cmd := s.as.command(context.Background(), s.env.Dir, s.program, append(slices.Clone(s.args), "--listen", s.listen)...)
 	cmd.Env = append(cmd.Env, s.environ...)
 	proc, err := s.env.start(cmd, "service", syscall.SIGTERM)
 	if err != nil {
 		return err
 	}
-	s.proc, s.log = proc, proc.log
-	return s.proc.answers(ctx, "the policy service", func(ctx context.Context) error { return healthy(ctx, s.URL) })
+	s.proc = proc
+	return s.proc.answers(ctx, "the policy service", func(ctx context.Context) error {
+		if err := healthy(ctx, s.URL); err != nil {
+			return err
+		}
+		_, err := s.CLI(ctx, "status") // another service on this port does not know our key
+		return err
+	})
 }
 
 func healthy(ctx context.Context, url string) error {
@@ -153,7 +158,3 @@ func (s *Service) PID() int { return s.proc.pid }
 
 // Start starts a stopped service.
 func (s *Service) Start(ctx context.Context) error { return s.startup(ctx) }
-
-func loopbackURL(port int) string {
-	return "http://" + net.JoinHostPort(Loopback, strconv.Itoa(port))
-}

@@ -1,6 +1,8 @@
 package testenv
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -46,6 +48,25 @@ func TestMissingModuleIsToldWithTheCommandToRun(t *testing.T) {
 	_, err := ForTest(t).StartPostgres(t.Context(), PostgresOptions{Preload: "portcullis_absent"})
 	if err == nil || !strings.Contains(err.Error(), "make build") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestPortThatIsTakenInBetween(t *testing.T) {
+	p := StartPostgres(t, PostgresOptions{})
+	if err := p.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wanted, tries := p.Port, 0
+	if err := onFreePort(wanted, p.Log, func(port int) error {
+		if tries++; tries == 1 {
+			if l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", Loopback, port)); err == nil {
+				defer l.Close()
+			}
+		}
+		p.Port = port
+		return p.startup(t.Context())
+	}); err != nil || tries != 2 {
+		t.Errorf("after %d tries on from port %d: %d, %v", tries, wanted, p.Port, err)
 	}
 }
 

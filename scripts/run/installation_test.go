@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -37,11 +38,7 @@ func TestInstallation(t *testing.T) {
 		}
 	})
 	t.Run("a run after a crash", func(t *testing.T) {
-		for _, pid := range processes(t, l) {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-		}
+		crash(t, l)
 		begin(t, l)
 		if readEnv(t, l).get("PGPASSFILE") == "" {
 			t.Error("it is not described")
@@ -93,6 +90,23 @@ func begin(t *testing.T, l layout) {
 		t.Fatal(err)
 	}
 	t.Logf("took %.1f s", time.Since(began).Seconds())
+}
+
+// crash kills every server, and waits until all have ended: what is still
+// ending counts as running.
+func crash(t *testing.T, l layout) {
+	t.Helper()
+	for _, pid := range processes(t, l) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := testenv.Until(t.Context(), 20*time.Second, func() (bool, error) {
+		alive, _, err := testenv.RunningIn(l.servers)
+		return len(alive) == 0, errors.Join(err, fmt.Errorf("%v", alive))
+	}); err != nil {
+		t.Fatalf("killed and still running: %v", err)
+	}
 }
 
 func readEnv(t *testing.T, l layout) vars {

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/internal/sqltext"
@@ -66,7 +68,7 @@ func startAll(ctx context.Context, l layout) (v vars, err error) {
 		if err := engine.Service.Apply(ctx, state); err != nil {
 			return err
 		}
-		if err := remote.postgres.Exec(ctx, nativeDatabase, letViews()); err != nil {
+		if err := execBeside(ctx, remote.postgres, nativeDatabase, letViews()); err != nil {
 			return err
 		}
 		_, err := engine.Service.CLI(ctx, "connection", "sync", nativeName)
@@ -81,6 +83,18 @@ func startAll(ctx context.Context, l layout) (v vars, err error) {
 	return v, v.write(l.env())
 }
 
+// execBeside runs statements while the service changes the same rows of the
+// catalog: PostgreSQL does not wait there, and whoever comes second tries again.
+func execBeside(ctx context.Context, p *testenv.Postgres, database, sql string) (err error) {
+	for range 5 {
+		var e *pgconn.PgError
+		if err = p.Exec(ctx, database, sql); !errors.As(err, &e) || e.Message != "tuple concurrently updated" {
+			return err
+		}
+	}
+	return err
+}
+
 // letViews is what a DBA runs so that the service may show people a part of a table.
 func letViews() string {
 	target := connection.Target{Username: nativeAccount, Prefix: connection.DefaultPrefix}
@@ -89,15 +103,7 @@ func letViews() string {
 }
 
 func startEngine(ctx context.Context, e *testenv.Env) (*testenv.Engine, error) {
-	port, err := testenv.PortFrom(wantedPort)
-	if err != nil {
-		return nil, err
-	}
-	servicePort, err := testenv.PortFrom(wantedServicePort)
-	if err != nil {
-		return nil, err
-	}
-	return e.StartEngine(ctx, testenv.EngineOptions{Port: port, ServicePort: servicePort, Fsync: true})
+	return e.StartEngine(ctx, testenv.EngineOptions{Port: wantedPort, ServicePort: wantedServicePort, Fsync: true})
 }
 
 func (l layout) passwords() string      { return filepath.Join(l.run, "passwords") }
