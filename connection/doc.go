@@ -8,6 +8,7 @@
 //	crawl   Host > Database > Schema > Table as the instance has them
 //	grants  desired against effective privileges, and the difference applied
 //	filter  row filters as expressions of PostgreSQL, values apart
+//	parts   what rows and views have in common: jobs that wait for others' locks
 //	rows    row-level security for people who may see some rows of a table
 //	views   barrier views for people who may see a part of a table
 //	mapping which role of the instance is which person

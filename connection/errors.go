@@ -1,6 +1,11 @@
 package connection
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
 
 // Error is what a person can act on. It never holds a secret.
 type Error struct {
@@ -20,3 +25,19 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Passing reports whether a statement failed on somebody else's lock or
+// transaction and may succeed later.
+func Passing(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case "55P03", "40P01", "40001", "57014": // lock, deadlock, serialisation, statement_timeout
+		return true
+	case "XX000":
+		return e.Message == "tuple concurrently updated" || e.Message == "tuple concurrently deleted"
+	}
+	return false
+}

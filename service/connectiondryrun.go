@@ -12,6 +12,7 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/grants"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/internal/sqltext"
 )
@@ -76,7 +77,7 @@ func (c *Connections) planViews(ctx context.Context, target connection.Target, d
 		if err != nil {
 			return "", err
 		}
-		made, statements, err := views.Plan(ctx, conn, views.Options{Target: target}, database, d.views[database])
+		made, statements, err := views.Plan(ctx, conn, parts.Options{Target: target}, database, d.views[database])
 		_ = conn.Close(context.WithoutCancel(ctx))
 		if err != nil {
 			return "", err

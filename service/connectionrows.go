@@ -118,11 +118,7 @@ func (l *connectionLoop) applyRows(ctx context.Context, target connection.Target
 		out := known.outcome
 		patience = max(patience-out.Waited, 1)
 		absent = append(absent, out.Absent...)
-		failed = append(failed, l.stillWaiting(out.Waiting)...)
-		if out.Left {
-			m.viewsLeft = true
-			failed = append(failed, l.viewsPending(fmt.Sprintf("-- further policies in database %q", database), &connection.Error{Code: "under_way", Message: "they are being made"}))
-		}
+		failed = append(failed, l.unfinished(out.Outcome, "policies", database)...)
 		if out.Surplus || len(d.rows[database]) == 0 {
 			m.surplus = append(m.surplus, database)
 		}
@@ -140,8 +136,7 @@ func (l *connectionLoop) applyRows(ctx context.Context, target connection.Target
 }
 
 func (l *connectionLoop) rowsOptions(target connection.Target, open func(context.Context, string) (*pgx.Conn, error), database string) rows.Options {
-	return rows.Options{Target: target, Open: func(ctx context.Context) (*pgx.Conn, error) { return open(ctx, database) },
-		Fence: func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) }}
+	return rows.Options{Options: l.partsOptions(target), Open: func(ctx context.Context) (*pgx.Conn, error) { return open(ctx, database) }}
 }
 
 // takeRows adds the sets of the tables of a database, and says how they stand.
@@ -156,12 +151,8 @@ func (l *connectionLoop) takeRows(out rows.Outcome, d *desired) {
 		s.InForce, s.People = true, len(m.Readers)+len(m.Writers)
 	}
 	for _, r := range out.Refused {
-		s, reason := of(r.Table), r.Reason
-		if r.Role != "" {
-			reason = r.Role + ": " + reason
-		}
-		s.Reasons = append(s.Reasons, reason)
-		s.Fix = r.Fix
+		s := of(r.Table)
+		s.Reasons, s.Fix = append(s.Reasons, r.String()), r.Fix
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/connection/rows"
 	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/policy"
@@ -194,11 +195,7 @@ func (l *connectionLoop) applyViews(ctx context.Context, target connection.Targe
 		}
 		out := known.outcome
 		patience = max(patience-out.Waited, time.Millisecond)
-		failed = append(failed, l.stillWaiting(out.Waiting)...)
-		if out.Left {
-			m.viewsLeft = true
-			failed = append(failed, l.viewsPending(fmt.Sprintf("-- further views in database %q", database), &connection.Error{Code: "under_way", Message: "they are being made"}))
-		}
+		failed = append(failed, l.unfinished(out.Outcome, "views", database)...)
 		if len(out.Waiting) == 0 && !out.Left {
 			known.outcome.Waited = 0
 			m.views[database] = viewsOf{wanted: wanted, outcome: known.outcome}
@@ -224,12 +221,8 @@ func (l *connectionLoop) takeViews(database string, out views.Outcome, d *desire
 		s.View, s.People = fullName(m.View.Schema, m.View.Name), len(m.Roles)
 	}
 	for _, r := range out.Refused {
-		s, reason := of(r.Table), r.Reason
-		if r.Role != "" {
-			reason = r.Role + ": " + reason
-		}
-		s.Reason = append(s.Reason, reason)
-		s.Fix = r.Fix
+		s := of(r.Table)
+		s.Reason, s.Fix = append(s.Reason, r.String()), r.Fix
 	}
 }
 
@@ -265,6 +258,16 @@ func (l *connectionLoop) stillWaiting(list []connection.Pending) (pending []conn
 		p := l.viewsPending(w.Statement, w.Error)
 		p.Blocker = w.Blocker
 		pending = append(pending, p)
+	}
+	return pending
+}
+
+// unfinished tells what is still to be made in a database.
+func (l *connectionLoop) unfinished(out parts.Outcome, what, database string) []connection.Pending {
+	pending := l.stillWaiting(out.Waiting)
+	if out.Left {
+		l.memory.viewsLeft = true
+		pending = append(pending, l.viewsPending(fmt.Sprintf("-- further %s in database %q", what, database), &connection.Error{Code: "under_way", Message: "they are being made"}))
 	}
 	return pending
 }
@@ -306,8 +309,13 @@ func (l *connectionLoop) databaseViews(ctx context.Context, target connection.Ta
 		return views.Outcome{}, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return views.Apply(ctx, conn, views.Options{Target: target, Patience: patience,
-		Fence: func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) }}, database, tables)
+	o := l.partsOptions(target)
+	o.Patience = patience
+	return views.Apply(ctx, conn, o, database, tables)
+}
+
+func (l *connectionLoop) partsOptions(target connection.Target) parts.Options {
+	return parts.Options{Target: target, Fence: func(ctx context.Context) error { return l.c.store.checkLease(ctx, l.id, l.fence) }}
 }
 
 // viewsDigest tells whether two rounds want the same views, of a database or of all.

@@ -75,7 +75,7 @@ func (x *executor) run(ctx context.Context, database string, list []change) erro
 		case noBroker(err):
 			x.fail(list, err)
 			return nil
-		case passing(err) && (at >= 0 || len(batch) == 1):
+		case (connection.Passing(err) || errors.Is(err, errReplaced)) && (at >= 0 || len(batch) == 1):
 			x.waited += time.Since(begun)
 			met := max(at, 0)
 			list = slices.Concat(batch[:met], x.setAside(ctx, database, list[met:], err))
@@ -233,22 +233,6 @@ func (x *executor) known(list []change) []change {
 		}
 	}
 	return out
-}
-
-// passing reports whether a statement failed on somebody else's lock or
-// transaction and may succeed later.
-func passing(err error) bool {
-	var e *pgconn.PgError
-	if !errors.As(err, &e) {
-		return errors.Is(err, errReplaced)
-	}
-	switch e.Code {
-	case "55P03", "40P01", "40001", "57014": // lock, deadlock, serialisation, statement_timeout
-		return true
-	case "XX000":
-		return e.Message == "tuple concurrently updated" || e.Message == "tuple concurrently deleted"
-	}
-	return false
 }
 
 // noBroker reports whether there is no function to call: nothing of a list can

@@ -3,52 +3,33 @@ package rows
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/parts"
 )
 
 // Options of Apply and Clear.
 type Options struct {
-	Target connection.Target
+	parts.Options
 	// Open gives a session of the system account in the database. Each
 	// transaction has one of its own, since functions of others have run in it.
 	Open func(ctx context.Context) (*pgx.Conn, error)
-	// Fence is asked right before each commit.
-	Fence func(ctx context.Context) error
-	// Patience is how long to wait for locks of others, all tables together: what
-	// comes after in a round waits as long. Default 200 ms.
-	Patience time.Duration
-	Limit    time.Duration // after which no further table is begun but the first, default 1 s
 }
 
-const (
-	patience    = 200 * time.Millisecond
-	briefly     = 100 * time.Millisecond // for one lock
-	longestWork = time.Second
-	longestIdle = 5 * time.Second // of a transaction that holds locks
-	longestLook = 30 * time.Second
-)
+const longestLook = 30 * time.Second
 
 // Outcome is how the policies of a database stand.
 type Outcome struct {
+	parts.Outcome
 	Made    []Made
-	Refused []Refusal
-	// Waiting are policies that could not be made for somebody's lock. Who may no
-	// longer see something does not see it meanwhile.
-	Waiting []connection.Pending
-	Waited  time.Duration // for locks, in vain
-	Left    bool          // there was no time for all: to be called again
-	Surplus bool          // policies stand that are not wanted: Clear takes them away once the grants are revoked
-	Absent  []string      // roles of people that are not there yet: they see nothing before the next call
-	Mended  int           // policies that somebody had changed by hand
-	Cleared int           // tables that have no policies any more
+	Surplus bool     // policies stand that are not wanted: Clear takes them away once the grants are revoked
+	Absent  []string // roles of people that are not there yet: they see nothing before the next call
+	Mended  int      // policies that somebody had changed by hand
+	Cleared int      // tables that have no policies any more
 }
 
 // Apply makes the policies of one database equal to what is wanted, before
@@ -56,7 +37,7 @@ type Outcome struct {
 // nobody's lock. Then the policies of each table that are to be others, in a transaction of
 // its own. Policies that are not wanted show people nothing from then on.
 func Apply(ctx context.Context, o Options, database string, tables []Table) (Outcome, error) {
-	a := newApplier(o, database)
+	a := &applier{o: o, database: database}
 	if err := a.apply(ctx, tables); err != nil {
 		return Outcome{}, fmt.Errorf("policies in database %q: %w", database, err)
 	}
@@ -66,7 +47,7 @@ func Apply(ctx context.Context, o Options, database string, tables []Table) (Out
 // Clear takes away the policies that are not wanted, after the grants that
 // needed them were revoked.
 func Clear(ctx context.Context, o Options, database string, wanted []Table) (Outcome, error) {
-	a := newApplier(o, database)
+	a := &applier{o: o, database: database}
 	if err := a.clear(ctx, wanted); err != nil {
 		return Outcome{}, fmt.Errorf("policies in database %q: %w", database, err)
 	}
@@ -77,16 +58,6 @@ type applier struct {
 	o        Options
 	database string
 	out      Outcome
-}
-
-func newApplier(o Options, database string) *applier {
-	if o.Patience <= 0 {
-		o.Patience = patience
-	}
-	if o.Limit <= 0 {
-		o.Limit = longestWork
-	}
-	return &applier{o: o, database: database}
 }
 
 // fill is who is to see what of a table.
@@ -102,7 +73,7 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 	}
 	if !f.ready {
 		for _, t := range tables {
-			a.refuse(t.Ref, "row-level security is not set up in this database", "what "+scriptCommand+" prints")
+			a.out.Refuse(t.Ref, "row-level security is not set up in this database", "what "+scriptCommand+" prints")
 		}
 		return nil
 	}
@@ -111,7 +82,7 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 	for _, t := range tables {
 		s := f.standing[t.Ref.OID]
 		if reason, fix := f.bases[t.Ref.OID].unusable(t, s); reason != "" {
-			a.refuse(t.Ref, reason, fix)
+			a.out.Refuse(t.Ref, reason, fix)
 			continue // what stands is emptied below
 		}
 		delete(f.standing, t.Ref.OID)
@@ -151,7 +122,7 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 	if err := a.fill(ctx, fills); err != nil {
 		return err
 	}
-	return a.each(ctx, jobs)
+	return a.do(ctx, jobs)
 }
 
 func (s *standing) refill(fills []fill, c content) []fill {
@@ -173,12 +144,7 @@ func (a *applier) clear(ctx context.Context, wanted []Table) error {
 	for oid := range f.standing {
 		jobs = append(jobs, job{remove: oid})
 	}
-	slices.SortFunc(jobs, func(x, y job) int { return int(int64(x.remove) - int64(y.remove)) })
-	return a.each(ctx, jobs)
-}
-
-func (a *applier) refuse(t connection.ObjectRef, reason, fix string) {
-	a.out.Refused = append(a.out.Refused, Refusal{Table: t, Reason: reason, Fix: fix})
+	return a.do(ctx, jobs)
 }
 
 // fill writes who sees what, in one transaction.
@@ -186,7 +152,7 @@ func (a *applier) fill(ctx context.Context, fills []fill) error {
 	if len(fills) == 0 {
 		return nil
 	}
-	return a.transaction(ctx, briefly, func(conn *pgx.Conn) error {
+	return a.transaction(ctx, parts.Briefly, func(conn *pgx.Conn) error {
 		for _, f := range fills {
 			if err := write(ctx, conn, f); err != nil {
 				return err
@@ -205,11 +171,6 @@ func write(ctx context.Context, conn *pgx.Conn, f fill) error {
 	return err
 }
 
-// errFence says that the commit was not allowed.
-type errFence struct{ error }
-
-func (e errFence) Unwrap() error { return e.error }
-
 // sqlLeft looks for what would run as the account at the commit: triggers on rows
 // that were written, which may have been put off, and cursors that outlive it. Our
 // functions write into three tables without triggers.
@@ -218,51 +179,43 @@ const sqlLeft = `SELECT EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holda
 	WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.relation >= 16384 AND coalesce(c.relkind, 'r') NOT IN ('i', 't')
 		AND (c.relnamespace = pg_catalog.to_regnamespace('portcullis_broker') AND c.relname IN ('row_table', 'row_person', 'row_slot') AND NOT c.relhastriggers) IS NOT TRUE)`
 
-// transaction runs f, which calls the owner's functions, in a session of its own.
-func (a *applier) transaction(ctx context.Context, wait time.Duration, f func(*pgx.Conn) error) error {
+// session runs f in a session of its own.
+func (a *applier) session(ctx context.Context, f func(*pgx.Conn) error) error {
 	conn, err := a.o.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // which rolls back
-	if _, err := conn.PgConn().Exec(ctx, fmt.Sprintf("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = %d; "+
-		"SET LOCAL statement_timeout = %d; SET LOCAL idle_in_transaction_session_timeout = %d; SET LOCAL client_min_messages = warning",
-		wait.Milliseconds(), longestLook.Milliseconds(), longestIdle.Milliseconds())).ReadAll(); err != nil {
+	return f(conn)
+}
+
+// transaction runs f, which calls the owner's functions, in a session of its own.
+func (a *applier) transaction(ctx context.Context, wait time.Duration, f func(*pgx.Conn) error) error {
+	return a.session(ctx, func(conn *pgx.Conn) error {
+		if _, err := conn.PgConn().Exec(ctx, fmt.Sprintf("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; %s; SET LOCAL statement_timeout = %d",
+			parts.Settings(wait), longestLook.Milliseconds())).ReadAll(); err != nil {
+			return err
+		}
+		if err := f(conn); err != nil {
+			return err
+		}
+		if err := a.nothingLeft(ctx, conn); err != nil {
+			return err
+		}
+		if err := a.o.Allowed(ctx); err != nil {
+			return err
+		}
+		_, err := conn.Exec(ctx, "COMMIT")
 		return err
-	}
-	if err := f(conn); err != nil {
-		return err
-	}
+	})
+}
+
+// nothingLeft is an error where something would run as the account at the commit.
+func (a *applier) nothingLeft(ctx context.Context, conn *pgx.Conn) error {
 	var left bool
-	if err := conn.QueryRow(ctx, sqlLeft).Scan(&left); err != nil {
+	if err := conn.QueryRow(ctx, sqlLeft).Scan(&left); err != nil || !left {
 		return err
 	}
-	if left {
-		return &connection.Error{Code: "foreign_broker", Message: "the broker of this database does what the broker does not: it wrote other rows, into tables with triggers, or left a cursor",
-			Hint: "See who replaced functions or tables of schema portcullis_broker, and install the broker again."}
-	}
-	if err := a.o.Fence(ctx); err != nil {
-		return errFence{err}
-	}
-	_, err = conn.Exec(ctx, "COMMIT")
-	return err
-}
-
-// refusal is what the instance said of a statement, nil if the session ended.
-func refusal(err error) *pgconn.PgError {
-	var remote *pgconn.PgError
-	var fence errFence
-	if errors.As(err, &fence) || !errors.As(err, &remote) || remote.Severity == "FATAL" || remote.Severity == "PANIC" {
-		return nil
-	}
-	return remote
-}
-
-// passing reports whether a statement met somebody's lock or transaction.
-func passing(e *pgconn.PgError) bool {
-	switch e.Code {
-	case "55P03", "40P01", "40001", "57014": // lock, deadlock, serialisation, statement_timeout
-		return true
-	}
-	return e.Code == "XX000" && (e.Message == "tuple concurrently updated" || e.Message == "tuple concurrently deleted")
+	return &connection.Error{Code: "foreign_broker", Message: "the broker of this database does what the broker does not: it wrote other rows, into tables with triggers, or left a cursor",
+		Hint: "See who replaced functions or tables of schema portcullis_broker, and install the broker again."}
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 )
 
@@ -74,7 +74,7 @@ func (a *applier) look(ctx context.Context, tables []Table) (f found, err error)
 		longestLook.Milliseconds())).ReadAll(); err != nil {
 		return f, err
 	}
-	f = found{standing: map[uint32]*standing{}, bases: map[uint32]base{}, roles: map[string]uint32{}}
+	f = found{standing: map[uint32]*standing{}, bases: map[uint32]base{}}
 	var owner uint32
 	var ownerName string
 	if err := conn.QueryRow(ctx, sqlReady).Scan(&owner, &ownerName, &f.ready); err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -83,7 +83,13 @@ func (a *applier) look(ctx context.Context, tables []Table) (f found, err error)
 	if !f.ready {
 		return f, a.unready(ctx, conn)
 	}
-	if err := f.readRoles(ctx, conn, tables); err != nil {
+	var names []string
+	for _, t := range tables {
+		for _, p := range t.People {
+			names = append(names, p.Role)
+		}
+	}
+	if f.roles, err = parts.RoleOIDs(ctx, conn, names); err != nil {
 		return f, err
 	}
 	if err := f.readBases(ctx, conn, tables, owner, ownerName, a.o.Target.ViewsOwner()); err != nil {
@@ -126,24 +132,6 @@ func (a *applier) unready(ctx context.Context, conn *pgx.Conn) error {
 }
 
 const scriptCommand = "portcullis connection print-script --row-security"
-
-func (f *found) readRoles(ctx context.Context, conn *pgx.Conn, tables []Table) error {
-	var names []string
-	for _, t := range tables {
-		for _, p := range t.People {
-			names = append(names, p.Role)
-		}
-	}
-	slices.Sort(names)
-	rows, err := conn.Query(ctx, "SELECT rolname::text, oid FROM pg_roles WHERE rolname = ANY ($1)", slices.Compact(names))
-	if err != nil {
-		return err
-	}
-	var name string
-	var oid uint32
-	_, err = pgx.ForEachRow(rows, []any{&name, &oid}, func() error { f.roles[name] = oid; return nil })
-	return err
-}
 
 func (f *found) readBases(ctx context.Context, conn *pgx.Conn, tables []Table, owner uint32, ownerName, viewsOwner string) error {
 	oids := make([]uint32, len(tables))

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"portcullis.dev/portcullis/connection/filter/filtertest"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/policy"
 )
@@ -48,7 +49,7 @@ func TestRowsAreThoseOfTheEvaluator(t *testing.T) {
 				}
 				out := b.apply(t, wanted...)
 				for _, p := range wanted {
-					if slices.ContainsFunc(out.Refused, func(f Refusal) bool { return f.Role == p.Role }) {
+					if slices.ContainsFunc(out.Refused, func(f parts.Refusal) bool { return f.Role == p.Role }) {
 						continue
 					}
 					if got, want := b.ids(t, sessions[p.Role]), evaluated(t, b.table.Columns, p.Filter, all); got != want {

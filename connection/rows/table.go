@@ -13,6 +13,7 @@ import (
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/filter"
 	"portcullis.dev/portcullis/connection/grants"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -28,14 +29,6 @@ type Person struct {
 	Role   string // on the instance
 	Filter *policy.Predicate
 	Write  bool // may change the rows that they see
-}
-
-// Refusal says why somebody cannot be shown their rows.
-type Refusal struct {
-	Table  connection.ObjectRef
-	Role   string // "": nobody can
-	Reason string
-	Fix    string // what a DBA runs
 }
 
 // form is the filter of people who differ in values only. Its number follows
@@ -64,9 +57,9 @@ type compiled struct {
 // version is of what the owner's functions write; another one makes policies anew.
 const version = 1
 
-func compile(t Table, prefix string) (*compiled, []Refusal, error) {
+func compile(t Table, prefix string) (*compiled, []parts.Refusal, error) {
 	c := &compiled{table: t}
-	var refused []Refusal
+	var refused []parts.Refusal
 	people := slices.Clone(t.People)
 	slices.SortFunc(people, func(a, b Person) int { return strings.Compare(a.Role, b.Role) })
 	for _, p := range people {
@@ -76,7 +69,7 @@ func compile(t Table, prefix string) (*compiled, []Refusal, error) {
 			var err error
 			e, err = filter.Compile(t.Columns, p.Filter, func(values ...string) int { m.slots = append(m.slots, values); return len(m.slots) })
 			if err != nil {
-				refused = append(refused, Refusal{Table: t.Ref, Role: p.Role, Reason: err.Error()})
+				refused = append(refused, parts.Refusal{Table: t.Ref, Role: p.Role, Reason: err.Error()})
 				continue
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/policy"
@@ -122,7 +123,7 @@ func (b *bench) exec(tb testing.TB, statements ...string) {
 }
 
 func (b *bench) options() Options {
-	return Options{Target: b.target, Fence: func(context.Context) error { return nil }, Limit: time.Minute,
+	return Options{Options: parts.Options{Target: b.target, Fence: func(context.Context) error { return nil }, Limit: time.Minute},
 		Open: func(ctx context.Context) (*pgx.Conn, error) { return b.open(ctx, b.target.Username) }}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 )
 
@@ -22,46 +23,17 @@ type Made struct {
 
 // Outcome is how the views of a database stand.
 type Outcome struct {
-	Made    []Made
-	Refused []Refusal
-	// Waiting are views that could not be made or dropped for somebody's lock.
-	// Who may no longer see something does not see it meanwhile.
-	Waiting []connection.Pending
-	Waited  time.Duration // for locks, in vain
-	Left    bool          // there was no time for all: to be called again
-	Empty   bool          // nothing of ours is left
+	parts.Outcome
+	Made  []Made
+	Empty bool // nothing of ours is left
 }
-
-// Options of Apply.
-type Options struct {
-	Target connection.Target
-	// Fence is asked right before each commit.
-	Fence func(ctx context.Context) error
-	// Patience is how long to wait for locks of others, all views together: what
-	// comes after views in a round waits as long. Default 200 ms.
-	Patience time.Duration
-	Limit    time.Duration // after which no further view is begun but the first, default 1 s
-}
-
-const (
-	patience    = 200 * time.Millisecond
-	briefly     = 100 * time.Millisecond // for one lock
-	longestWork = time.Second
-	longestIdle = 5 * time.Second // of a transaction that holds locks
-)
 
 // Apply makes the views of one database equal to what is wanted. First, in one
 // transaction, who sees what: that waits for nobody's lock. Then each view that is
 // to be another, in a transaction of its own; who holds a lock delays that one
 // only, and people whose shape the view has already go on seeing it. conn is
 // a session of the system account in that database.
-func Apply(ctx context.Context, conn *pgx.Conn, o Options, database string, tables []Table) (Outcome, error) {
-	if o.Patience <= 0 {
-		o.Patience = patience
-	}
-	if o.Limit <= 0 {
-		o.Limit = longestWork
-	}
+func Apply(ctx context.Context, conn *pgx.Conn, o parts.Options, database string, tables []Table) (Outcome, error) {
 	a := &applier{o: o, database: database, conn: conn}
 	if err := a.apply(ctx, tables); err != nil {
 		return Outcome{}, fmt.Errorf("views in database %q: %w", database, err)
@@ -70,7 +42,7 @@ func Apply(ctx context.Context, conn *pgx.Conn, o Options, database string, tabl
 }
 
 type applier struct {
-	o        Options
+	o        parts.Options
 	database string
 	conn     *pgx.Conn
 	out      Outcome
@@ -83,12 +55,12 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 	}
 	if !ready {
 		for _, t := range tables {
-			a.refuse(t, "views are not set up in this database", "what "+a.o.Target.ScriptCommand(a.database)+" --views prints")
+			a.out.Refuse(t.Ref, "views are not set up in this database", "what "+a.o.Target.ScriptCommand(a.database)+" --views prints")
 		}
 		return nil
 	}
 	var jobs []job
-	err = a.transaction(ctx, briefly, func(tx pgx.Tx) (err error) {
+	err = a.transaction(ctx, parts.Briefly, func(tx pgx.Tx) (err error) {
 		var content *pgx.Batch
 		if jobs, content, err = a.fillAll(ctx, tx, tables); err != nil {
 			return err
@@ -104,11 +76,7 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 	if len(tables) > 0 {
 		return nil
 	}
-	return a.transaction(ctx, briefly, func(tx pgx.Tx) error { return a.cleanUp(ctx, tx) })
-}
-
-func (a *applier) refuse(t Table, reason, fix string) {
-	a.out.Refused = append(a.out.Refused, Refusal{Table: t.Ref, Reason: reason, Fix: fix})
+	return a.transaction(ctx, parts.Briefly, func(tx pgx.Tx) error { return a.cleanUp(ctx, tx) })
 }
 
 // readySQL tells whether the account may act as the owner of views ($1), whether
@@ -153,30 +121,20 @@ func (a *applier) ready(ctx context.Context) (bool, error) {
 
 // Ready tells whether views can be made in a database. conn is a session of the system account there.
 func Ready(ctx context.Context, conn *pgx.Conn, t connection.Target) (bool, error) {
-	a := &applier{o: Options{Target: t}, conn: conn}
+	a := &applier{o: parts.Options{Target: t}, conn: conn}
 	return a.ready(ctx)
 }
-
-// errFence says that the commit was not allowed.
-type errFence struct{ error }
-
-func (e errFence) Unwrap() error { return e.error }
 
 // transaction runs f as the owner of views.
 func (a *applier) transaction(ctx context.Context, wait time.Duration, f func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, a.conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
-		if _, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL idle_in_transaction_session_timeout = %d; "+
-			"SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL client_min_messages = warning; SET LOCAL ROLE %s",
-			wait.Milliseconds(), longestIdle.Milliseconds(), sqltext.Identifier(a.o.Target.ViewsOwner()))).ReadAll(); err != nil {
+		if _, err := tx.Conn().PgConn().Exec(ctx, parts.Settings(wait)+"; SET LOCAL ROLE "+sqltext.Identifier(a.o.Target.ViewsOwner())).ReadAll(); err != nil {
 			return err
 		}
 		if err := f(tx); err != nil {
 			return err
 		}
-		if err := a.o.Fence(ctx); err != nil {
-			return errFence{err}
-		}
-		return nil
+		return a.o.Allowed(ctx)
 	})
 }
 
@@ -209,29 +167,10 @@ func attempt(ctx context.Context, tx pgx.Tx, sql string) (refused *pgconn.PgErro
 	if _, err = inner.Exec(ctx, sql); err == nil {
 		return nil, inner.Commit(ctx)
 	}
-	if refused = refusal(err); refused != nil {
+	if refused = parts.Refused(err); refused != nil {
 		if broken := inner.Rollback(ctx); broken != nil {
 			return nil, broken
 		}
 	}
 	return refused, err
-}
-
-// refusal is what the instance said of a statement, nil if the session ended.
-func refusal(err error) *pgconn.PgError {
-	var remote *pgconn.PgError
-	var fence errFence
-	if errors.As(err, &fence) || !errors.As(err, &remote) || remote.Severity == "FATAL" || remote.Severity == "PANIC" {
-		return nil
-	}
-	return remote
-}
-
-// passing reports whether a statement met somebody's lock or transaction.
-func passing(e *pgconn.PgError) bool {
-	switch e.Code {
-	case "55P03", "40P01", "40001", "57014": // lock, deadlock, serialisation, statement_timeout
-		return true
-	}
-	return e.Code == "XX000" && (e.Message == "tuple concurrently updated" || e.Message == "tuple concurrently deleted")
 }

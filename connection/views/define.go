@@ -6,13 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 )
 
@@ -58,58 +58,46 @@ func (s *standing) qualified() string {
 	return sqltext.Identifier(s.schema) + "." + sqltext.Identifier(s.name)
 }
 
-// locks are the relations that the job needs: its view alone, or a table for
-// reading, which only those hold up who may write it.
-func (j job) locks() (view, table uint32) {
-	if j.before != nil && j.before.ours {
-		view = j.before.view
-	}
-	return view, j.base()
-}
-
 // errReplaced says that the view was made over another table than was meant.
 var errReplaced = errors.New("the table was replaced while its view was made")
 
-// define makes and drops views, each in its own transaction. Those that somebody holds
-// come last, in any order, since patience may not suffice for all of them.
+// define makes and drops views, each in its own transaction.
 func (a *applier) define(ctx context.Context, jobs []job) error {
-	held, err := a.held(ctx, jobs)
-	if err != nil {
-		return err
-	}
-	rand.Shuffle(len(jobs), func(i, k int) { jobs[i], jobs[k] = jobs[k], jobs[i] })
-	slices.SortStableFunc(jobs, func(x, y job) int { return boolean(held[x.base()] != "") - boolean(held[y.base()] != "") })
-	begun := time.Now()
+	list := make([]parts.Job, len(jobs))
 	for i, j := range jobs {
-		by := held[j.base()]
-		wait := min(briefly, a.o.Patience-a.out.Waited).Truncate(time.Millisecond)
-		late := i > 0 && time.Since(begun) >= a.o.Limit
-		switch {
-		case by != "" && (late || wait <= 0):
-			a.wait(j, by, &connection.Error{Code: "locked", Message: "somebody holds a lock"})
-		case late:
-			a.out.Left = true
-			a.keep(j)
-		default:
-			if err := a.one(ctx, j, max(wait, time.Millisecond)); err != nil {
-				return err
-			}
-		}
+		list[i] = a.schedule(j)
 	}
-	return nil
+	return a.out.Do(ctx, a.o, func(_ context.Context, f func(*pgx.Conn) error) error { return f(a.conn) }, list)
 }
 
-func boolean(b bool) int {
-	if b {
-		return 1
+// schedule says how a job is done. It needs its view alone, and the table for
+// reading, which only those hold up who may write it.
+func (a *applier) schedule(j job) parts.Job {
+	p := parts.Job{Table: j.table.Ref, Keep: func() { a.keep(j) }, Do: func(ctx context.Context, wait time.Duration) error { return a.one(ctx, j, wait) }}
+	verb := "CREATE OR REPLACE"
+	p.Failed = func(remote *pgconn.PgError) {
+		a.out.Refuse(j.table.Ref, "the view cannot be made: "+remote.Message, "")
+		a.keep(j)
 	}
-	return 0
+	if j.view == nil {
+		p.Table.OID, verb = j.before.base, "DROP"
+		p.Failed = func(*pgconn.PgError) {} // others built on it: it stays, and shows nobody anything
+	}
+	p.Statement = fmt.Sprintf("%s VIEW %s -- in database %q", verb, j.qualified(), a.database)
+	if j.before != nil && j.before.ours {
+		p.Alone = j.before.view
+	}
+	if j.meanwhile == nil {
+		j.without = len(j.content.roles)
+	}
+	if j.without > 0 {
+		p.Lost = fmt.Sprintf("somebody holds the view or the table: %d people see nothing until it can be made anew", j.without)
+	}
+	return p
 }
 
-// one does one job. The error is for what ends the round.
 func (a *applier) one(ctx context.Context, j job, wait time.Duration) error {
 	var made *Made
-	begun := time.Now()
 	err := a.transaction(ctx, wait, func(tx pgx.Tx) (err error) {
 		if j.view == nil {
 			return a.drop(ctx, tx, j.before)
@@ -117,29 +105,14 @@ func (a *applier) one(ctx context.Context, j job, wait time.Duration) error {
 		made, err = a.make(ctx, tx, j)
 		return err
 	})
-	remote := refusal(err)
 	switch {
+	case errors.Is(err, errReplaced):
+		a.out.Refuse(j.table.Ref, err.Error(), "")
+		return nil
 	case err == nil && made != nil:
 		a.out.Made = append(a.out.Made, *made)
-	case err == nil:
-	case remote != nil && passing(remote):
-		a.out.Waited += time.Since(begun)
-		held, err := a.held(ctx, []job{j})
-		if err != nil {
-			return err
-		}
-		a.wait(j, held[j.base()], &connection.Error{Code: "locked", Message: remote.Message, SQLState: remote.Code})
-	case remote != nil && j.view == nil:
-		// Others built on it: it stays, and shows nobody anything.
-	case remote != nil:
-		a.refuse(j.table, "the view cannot be made: "+remote.Message, "")
-		a.keep(j)
-	case errors.Is(err, errReplaced):
-		a.refuse(j.table, err.Error(), "")
-	default:
-		return err
 	}
-	return nil
+	return err
 }
 
 // keep tells that what stood goes on to stand.
@@ -147,53 +120,6 @@ func (a *applier) keep(j job) {
 	if j.meanwhile != nil {
 		a.out.Made = append(a.out.Made, *j.meanwhile)
 	}
-}
-
-// wait tells that a job is not done, and who is in the way.
-func (a *applier) wait(j job, blocker string, err *connection.Error) {
-	verb := "DROP VIEW "
-	if j.view != nil {
-		verb = "CREATE OR REPLACE VIEW "
-		if j.meanwhile == nil {
-			j.without = len(j.content.roles)
-		}
-		if j.without > 0 {
-			a.refuse(j.table, fmt.Sprintf("somebody holds the view or the table: %d people see nothing until it can be made anew", j.without), "")
-		}
-	}
-	err.Hint = "It is tried again. Nobody sees meanwhile what they may no longer see."
-	a.out.Waiting = append(a.out.Waiting, connection.Pending{Statement: verb + j.qualified() + fmt.Sprintf(" -- in database %q", a.database), Error: err, Blocker: blocker})
-	a.keep(j)
-}
-
-// heldSQL names who holds a view ($1) or keeps others from reading a table ($2).
-// Since when a transaction is open stands there for members of pg_read_all_stats only.
-const heldSQL = `SELECT w.base, string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction (pg_prepared_xacts)'
-		ELSE concat('pid ', l.pid, ', role ' || s.usename, ', application ' || nullif(s.application_name, ''),
-			to_char(s.xact_start AT TIME ZONE 'UTC', '", in a transaction since "YYYY-MM-DD"T"HH24:MI:SS"Z"')) END, '; ')
-	FROM unnest($1::oid[], $2::oid[]) w(view, base) JOIN pg_locks l ON l.relation = w.view OR l.relation = w.base AND l.mode = 'AccessExclusiveLock'
-		LEFT JOIN pg_stat_activity s ON s.pid = l.pid
-	WHERE l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-	GROUP BY w.base`
-
-// held tells, by table, who holds up a job.
-func (a *applier) held(ctx context.Context, jobs []job) (map[uint32]string, error) {
-	if len(jobs) == 0 {
-		return nil, nil
-	}
-	views, bases := make([]uint32, len(jobs)), make([]uint32, len(jobs))
-	for i, j := range jobs {
-		views[i], bases[i] = j.locks()
-	}
-	rows, err := a.conn.Query(ctx, heldSQL, views, bases)
-	if err != nil {
-		return nil, err
-	}
-	out := map[uint32]string{}
-	var oid uint32
-	var by string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &by}, func() error { out[oid] = by; return nil })
-	return out, err
 }
 
 // drop drops a view that is not wanted. Nobody sees anything through it already.

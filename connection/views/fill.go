@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 )
 
@@ -181,7 +182,13 @@ func (a *applier) fillAll(ctx context.Context, tx pgx.Tx, tables []Table) (jobs 
 	if err != nil {
 		return nil, nil, err
 	}
-	roles, err := readRoles(ctx, tx, tables)
+	var names []string
+	for _, t := range tables {
+		for _, p := range t.People {
+			names = append(names, p.Role)
+		}
+	}
+	roles, err := parts.RoleOIDs(ctx, tx, names)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -192,7 +199,7 @@ func (a *applier) fillAll(ctx context.Context, tx pgx.Tx, tables []Table) (jobs 
 		v, refused := compile(t)
 		a.out.Refused = append(a.out.Refused, refused...)
 		if reason, fix := b.unreadable(t, a.o.Target.ViewsOwner()); reason != "" {
-			a.refuse(t, reason, fix)
+			a.out.Refuse(t.Ref, reason, fix)
 			forget(batch, t.Ref.OID)
 			continue
 		}
@@ -228,24 +235,4 @@ func (s *standing) refill(b *pgx.Batch, t Table, c content) {
 	if s.filled != c.sum || s.people != len(c.members) {
 		c.write(b, t)
 	}
-}
-
-// readRoles finds the OIDs of the people's roles.
-func readRoles(ctx context.Context, tx pgx.Tx, tables []Table) (map[string]uint32, error) {
-	var names []string
-	for _, t := range tables {
-		for _, p := range t.People {
-			names = append(names, p.Role)
-		}
-	}
-	slices.Sort(names)
-	rows, err := tx.Query(ctx, "SELECT rolname::text, oid FROM pg_roles WHERE rolname = ANY ($1)", slices.Compact(names))
-	if err != nil {
-		return nil, err
-	}
-	oids := map[string]uint32{}
-	var name string
-	var oid uint32
-	_, err = pgx.ForEachRow(rows, []any{&name, &oid}, func() error { oids[name] = oid; return nil })
-	return oids, err
 }

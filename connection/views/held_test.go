@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/policy"
 )
 
@@ -175,8 +176,8 @@ func TestManyReadersDelayNoLongerThanOne(t *testing.T) {
 	if len(out.Waiting) != 6 || len(out.Made) != 7 || len(out.Refused) != 6 {
 		t.Errorf("made %+v, waiting %+v", out.Made, out.Waiting)
 	}
-	if out.Waited < patience/2 || out.Waited > 5*briefly {
-		t.Errorf("waited %v for six locks, patience is %v", out.Waited, patience)
+	if out.Waited < parts.Patience/2 || out.Waited > 5*parts.Briefly {
+		t.Errorf("waited %v for six locks, patience is %v", out.Waited, parts.Patience)
 	}
 	var n int
 	if err := b.connect(t, "ana", "secret").QueryRow(t.Context(), "SELECT count(*) FROM policy_public.t0").Scan(&n); err != nil || n != 0 {
@@ -188,7 +189,7 @@ func TestManyReadersDelayNoLongerThanOne(t *testing.T) {
 func TestTimeIsBounded(t *testing.T) {
 	b := newBench(t, 0)
 	tables := []Table{b.small(t, "one"), b.small(t, "two")}
-	o := Options{Target: b.target, Fence: noFence, Limit: time.Nanosecond}
+	o := parts.Options{Target: b.target, Fence: noFence, Limit: time.Nanosecond}
 	for made := 1; made <= 2; made++ {
 		out, err := Apply(t.Context(), b.account, o, "postgres", tables)
 		if err != nil || out.Left != (made < 2) || len(out.Made) != made {

@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
+
+	"portcullis.dev/portcullis/connection/parts"
 )
 
 // errPlanned ends a transaction that only looks.
@@ -12,14 +14,14 @@ var errPlanned = errors.New("planned")
 
 // Plan tells, changing nothing, what Apply would do to the views of a database:
 // those that stand for people afterwards, but for new ones, and the statements.
-func Plan(ctx context.Context, conn *pgx.Conn, o Options, database string, tables []Table) (made []Made, statements []string, err error) {
+func Plan(ctx context.Context, conn *pgx.Conn, o parts.Options, database string, tables []Table) (made []Made, statements []string, err error) {
 	a := &applier{o: o, database: database, conn: conn}
 	ready, err := a.ready(ctx)
 	if err != nil || !ready {
 		return nil, nil, err
 	}
 	var jobs []job
-	err = a.transaction(ctx, briefly, func(tx pgx.Tx) (err error) {
+	err = a.transaction(ctx, parts.Briefly, func(tx pgx.Tx) (err error) {
 		if jobs, _, err = a.fillAll(ctx, tx, tables); err != nil {
 			return err
 		}

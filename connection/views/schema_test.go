@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/internal/testenv"
 )
@@ -132,7 +133,7 @@ func TestAFunctionOfSomebodyElseIsNotCalled(t *testing.T) {
 	b.table.People = []Person{{Role: "ana"}}
 	b.exec(t, "CREATE TABLE public.trap (who text)", "GRANT INSERT ON public.trap TO PUBLIC", "ALTER SCHEMA portcullis_views OWNER TO ana", "DROP FUNCTION portcullis_views.make_schema(oid)",
 		`SET ROLE ana; CREATE FUNCTION portcullis_views.make_schema(base oid) RETURNS text LANGUAGE sql SECURITY DEFINER AS $$ INSERT INTO public.trap VALUES (current_user); SELECT 'x' $$; RESET ROLE`)
-	if out, err := Apply(t.Context(), b.account, Options{Target: b.target, Fence: noFence}, "postgres", []Table{b.table}); err == nil || !strings.Contains(err.Error(), "belongs to \"ana\"") {
+	if out, err := Apply(t.Context(), b.account, parts.Options{Target: b.target, Fence: noFence}, "postgres", []Table{b.table}); err == nil || !strings.Contains(err.Error(), "belongs to \"ana\"") {
 		t.Errorf("out %+v, %v", out, err)
 	}
 	var n int
@@ -149,7 +150,7 @@ func TestAFunctionOfSomebodyElseIsNotCalled(t *testing.T) {
 func TestATableThatIsSwappedIsNotShown(t *testing.T) {
 	b := newBench(t, 15) // the last where a table can become a view
 	table := b.small(t, "t")
-	a := &applier{o: Options{Target: b.target, Fence: noFence, Patience: patience, Limit: longestWork}, database: "postgres", conn: b.account}
+	a := &applier{o: parts.Options{Target: b.target, Fence: noFence}, database: "postgres", conn: b.account}
 	swapped, err := b.account.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/policy"
 )
@@ -25,14 +26,6 @@ type Person struct {
 	Role   string // on the instance
 	Filter *policy.Predicate
 	Masks  map[string]policy.Mask // by column
-}
-
-// Refusal says why somebody cannot be shown their part of a table natively.
-type Refusal struct {
-	Table  connection.ObjectRef `json:"table"`
-	Role   string               `json:"role,omitempty"` // "": nobody can
-	Reason string               `json:"reason"`
-	Fix    string               `json:"fix,omitempty"` // the statement that a DBA runs
 }
 
 // view is a table's barrier view, taken apart.
@@ -59,9 +52,9 @@ type member struct {
 }
 
 // compile groups the people of a table by shape. It depends on nothing but t.
-func compile(t Table) (*view, []Refusal) {
+func compile(t Table) (*view, []parts.Refusal) {
 	v := &view{}
-	var refused []Refusal
+	var refused []parts.Refusal
 	seen := map[int64]bool{}
 	people := slices.Clone(t.People)
 	slices.SortFunc(people, func(a, b Person) int { return strings.Compare(a.Role, b.Role) })
@@ -69,7 +62,7 @@ func compile(t Table) (*view, []Refusal) {
 		w := &writer{table: t}
 		s, err := w.shape(p)
 		if err != nil {
-			refused = append(refused, Refusal{Table: t.Ref, Role: p.Role, Reason: err.Error()})
+			refused = append(refused, parts.Refusal{Table: t.Ref, Role: p.Role, Reason: err.Error()})
 			continue
 		}
 		s.number = s.numberOf(s.columns)

@@ -15,6 +15,7 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/filter/filtertest"
+	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/policy"
@@ -105,7 +106,7 @@ func (b *bench) read(tb testing.TB, conn *pgx.Conn, from string) [][]*string {
 	return out
 }
 
-func (b *bench) apply(tb testing.TB, tables ...Table) ([]Made, []Refusal) {
+func (b *bench) apply(tb testing.TB, tables ...Table) ([]Made, []parts.Refusal) {
 	tb.Helper()
 	out := b.outcome(tb, tables...)
 	if len(out.Waiting) > 0 || out.Left {
@@ -118,7 +119,7 @@ func noFence(context.Context) error { return nil }
 
 func (b *bench) outcome(tb testing.TB, tables ...Table) Outcome {
 	tb.Helper()
-	out, err := Apply(tb.Context(), b.account, Options{Target: b.target, Fence: noFence, Limit: time.Minute}, "postgres", tables)
+	out, err := Apply(tb.Context(), b.account, parts.Options{Target: b.target, Fence: noFence, Limit: time.Minute}, "postgres", tables)
 	if err != nil {
 		tb.Fatal(err)
 	}
