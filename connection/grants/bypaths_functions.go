@@ -39,7 +39,6 @@ func words(text string) map[string]bool {
 	return out
 }
 
-// mentioned are the tables that a function names or depends on.
 // mentioned are the relations that a function names or depends on, tables of the
 // policies and those that lead to others.
 func (p *relationPaths) mentioned(f *functionBody) map[uint32]bool {
