@@ -341,17 +341,15 @@ func (postgres) anyOf(p *printer, e *ScalarArray, cl class) (bool, error) {
 // arguments; they fail there where they fail here.
 var (
 	postgresInfix = map[string]bool{"+": true, "-": true, "*": true, "/": true, "%": true}
-	postgresCalls = map[string]bool{"abs": true, "length": true, "char_length": true, "character_length": true,
-		"octet_length": true, "substring": true, "substr": true, "date_trunc": true, "mod": true, "floor": true, "ceil": true,
-		"ceiling": true, "sign": true, "numeric": true, "float8": true, "text": true, "timestamp": true, "int4": true, "int8": true}
-	// What fails on no value.
-	postgresTotal = map[string]bool{"length": true, "char_length": true, "character_length": true, "octet_length": true,
-		"floor": true, "ceil": true, "ceiling": true, "sign": true, "text": true}
+	postgresCalls = map[string]Exactness{"length": Total, "char_length": Total, "character_length": Total, "octet_length": Total,
+		"floor": Total, "ceil": Total, "ceiling": Total, "sign": Total, "text": Total,
+		"abs": Fallible, "substring": Fallible, "substr": Fallible, "date_trunc": Fallible, "mod": Fallible,
+		"numeric": Fallible, "float8": Fallible, "timestamp": Fallible, "int4": Fallible, "int8": Fallible}
 )
 
 func (d postgres) call(p *printer, f Fact, args []Expr, cl class) error {
 	_, _, fits := p.opRange(&Op{Operator: f, Args: args})
-	if !fits && !postgresTotal[f.Name] && !(len(args) == 1 && widens(f.Left, f.Result)) {
+	if !fits && postgresCalls[f.Name] != Total && !(len(args) == 1 && widens(f.Left, f.Result)) {
 		p.fallible()
 	}
 	switch {
@@ -359,7 +357,7 @@ func (d postgres) call(p *printer, f Fact, args []Expr, cl class) error {
 		return p.typed("("+"", " "+f.Name+" ", ")", args, f.Left, f.Right)
 	case f.Name == "-" && len(args) == 1 && number1(f.Right):
 		return p.typed("(- ", "", ")", args, f.Right)
-	case postgresCalls[f.Name]:
+	case postgresCalls[f.Name] != No:
 		var types []uint32
 		for _, a := range args {
 			types = append(types, typeOf(a))
