@@ -1,7 +1,6 @@
 package rows
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -13,20 +12,10 @@ import (
 
 	"portcullis.dev/portcullis/connection/filter/filtertest"
 	"portcullis.dev/portcullis/connection/parts"
-	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/policy"
 )
 
-// TestMain draws few filters, since each is tried at servers; -rapid.checks asks for more.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("25"); err != nil {
-			panic(err)
-		}
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(filtertest.Run(m)) }
 
 // TestRowsAreThoseOfTheEvaluator draws filters for two people and compares what
 // they see of the table with what the evaluator lets pass.
@@ -37,7 +26,7 @@ func TestRowsAreThoseOfTheEvaluator(t *testing.T) {
 			people := []string{"ana", "ben"}
 			b := newBenchOf(t, major, filtertest.Orders+`ALTER SCHEMA "Sales ""x""" OWNER TO keeper; ALTER TABLE "Sales ""x""".orders OWNER TO keeper`, people...)
 			b.exec(t, "SET timezone = 'UTC'")
-			all := b.texts(t, b.root)
+			all := filtertest.Texts(t, b.root, b.table.Columns, ordersName+" ORDER BY id")
 			sessions := map[string]*pgx.Conn{}
 			for _, p := range people {
 				sessions[p] = b.connect(t, p)
@@ -67,24 +56,6 @@ func TestRowsAreThoseOfTheEvaluator(t *testing.T) {
 	}
 }
 
-// texts are all rows as text, in the order of id.
-func (b *bench) texts(tb testing.TB, conn *pgx.Conn) [][]*string {
-	tb.Helper()
-	var list []string
-	for _, c := range b.table.Columns {
-		list = append(list, sqltext.Identifier(c.Name)+"::text")
-	}
-	found, err := conn.Query(tb.Context(), "SELECT ARRAY["+strings.Join(list, ", ")+"] FROM "+ordersName+" ORDER BY id")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	out, err := pgx.CollectRows(found, pgx.RowTo[[]*string])
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return out
-}
-
 func (b *bench) ids(tb testing.TB, conn *pgx.Conn) (ids string) {
 	tb.Helper()
 	if err := conn.QueryRow(tb.Context(), "SELECT coalesce(string_agg(id::text, ' ' ORDER BY id), '') FROM "+ordersName).Scan(&ids); err != nil {
@@ -96,20 +67,9 @@ func (b *bench) ids(tb testing.TB, conn *pgx.Conn) (ids string) {
 // evaluated are the ids of the rows that the evaluator lets pass.
 func evaluated(tb testing.TB, columns []policy.Column, p *policy.Predicate, all [][]*string) string {
 	tb.Helper()
-	holds, err := p.Compile(columns)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	var ids []string
-	for _, row := range all {
-		if holds(func(i int) ([]byte, bool) {
-			if row[i] == nil {
-				return nil, true
-			}
-			return []byte(*row[i]), false
-		}) {
-			ids = append(ids, *row[0])
-		}
+	for _, row := range filtertest.Passing(tb, columns, p, all) {
+		ids = append(ids, *row[0])
 	}
 	return strings.Join(ids, " ")
 }

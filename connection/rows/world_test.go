@@ -13,6 +13,7 @@ import (
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/broker"
+	"portcullis.dev/portcullis/connection/filter/filtertest"
 	"portcullis.dev/portcullis/connection/parts"
 	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/internal/testenv"
@@ -49,7 +50,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON "Sales ""x""".orders TO etl;
 RESET ROLE;
 `
 
-const ordersName = `"Sales ""x""".orders`
+const ordersName = filtertest.Name
 
 func newBench(tb testing.TB, major int, people ...string) *bench {
 	tb.Helper()
@@ -67,15 +68,7 @@ func newBenchOf(tb testing.TB, major int, tables string, people ...string) *benc
 	}
 	b.owner = b.connect(tb, "keeper")
 	b.install(tb)
-	b.table = Table{Ref: connection.ObjectRef{Database: "postgres", Schema: `Sales "x"`, Name: "orders"}}
-	rows, err := b.root.Query(tb.Context(), `SELECT attrelid, attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = '"Sales ""x""".orders'::regclass AND attnum > 0 ORDER BY attnum`)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var c policy.Column
-	if _, err := pgx.ForEachRow(rows, []any{&b.table.Ref.OID, &c.Name, &c.Type}, func() error { b.table.Columns = append(b.table.Columns, c); return nil }); err != nil {
-		tb.Fatal(err)
-	}
+	b.table.Ref, b.table.Columns = filtertest.Table(tb, b.root)
 	return b
 }
 

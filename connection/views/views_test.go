@@ -2,7 +2,6 @@ package views
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -40,7 +39,6 @@ type bench struct {
 
 func newBench(tb testing.TB, major int) *bench {
 	tb.Helper()
-	ctx := tb.Context()
 	b := &bench{pg: testenv.StartServer(tb, testenv.ServerOptions{Major: major}), people: []string{"ana", `Ben "x" O'Neil`, "chloe", "čeněk"}}
 	b.target = connection.Target{Username: "account", Prefix: "portcullis_", Database: "postgres"}
 	b.root = b.connect(tb, b.pg.User, b.pg.Password)
@@ -49,16 +47,9 @@ func newBench(tb testing.TB, major int) *bench {
 		b.exec(tb, "CREATE ROLE "+sqltext.Identifier(p)+" LOGIN PASSWORD 'secret'")
 	}
 	b.account = b.connect(tb, "account", "account")
-	b.table = Table{HashKey: []byte("0123456789abcdef0123456789abcdef"), Ref: connection.ObjectRef{Database: "postgres", Schema: `Sales "x"`, Name: "orders"}}
-	rows, err := b.root.Query(ctx, `SELECT attrelid, attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = '"Sales ""x""".orders'::regclass AND attnum > 0 ORDER BY attnum`)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var c policy.Column
-	if _, err := pgx.ForEachRow(rows, []any{&b.table.Ref.OID, &c.Name, &c.Type}, func() error { b.table.Columns = append(b.table.Columns, c); return nil }); err != nil {
-		tb.Fatal(err)
-	}
-	b.rows = b.read(tb, b.root, `"Sales ""x""".orders`)
+	b.table.HashKey = []byte("0123456789abcdef0123456789abcdef")
+	b.table.Ref, b.table.Columns = filtertest.Table(tb, b.root)
+	b.rows = b.read(tb, b.root, filtertest.Name)
 	return b
 }
 
@@ -84,26 +75,7 @@ func (b *bench) exec(tb testing.TB, statements ...string) {
 // read gives all rows as text, in the order of id as it is shown.
 func (b *bench) read(tb testing.TB, conn *pgx.Conn, from string) [][]*string {
 	tb.Helper()
-	var list []string
-	for _, c := range b.table.Columns {
-		list = append(list, sqltext.Identifier(c.Name)+"::text")
-	}
-	rows, err := conn.Query(tb.Context(), "SELECT "+strings.Join(list, ", ")+" FROM "+from)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) ([]*string, error) {
-		row := make([]*string, len(list))
-		targets := make([]any, len(list))
-		for i := range row {
-			targets[i] = &row[i]
-		}
-		return row, r.Scan(targets...)
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return out
+	return filtertest.Texts(tb, conn, b.table.Columns, from)
 }
 
 func (b *bench) apply(tb testing.TB, tables ...Table) ([]Made, []parts.Refusal) {
@@ -135,10 +107,7 @@ func (b *bench) outcome(tb testing.TB, tables ...Table) Outcome {
 // expect is what the evaluator shows of the rows, canonically, sorted.
 func (b *bench) expect(tb testing.TB, p Person) []string {
 	tb.Helper()
-	filter, err := p.Filter.Compile(b.table.Columns)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	var err error
 	maskers := make([]policy.Masker, len(b.table.Columns))
 	for i, c := range b.table.Columns {
 		if m, ok := p.Masks[c.Name]; ok {
@@ -148,15 +117,7 @@ func (b *bench) expect(tb testing.TB, p Person) []string {
 		}
 	}
 	var shown [][]*string
-	for _, row := range b.rows {
-		if !filter(func(i int) ([]byte, bool) {
-			if row[i] == nil {
-				return nil, true
-			}
-			return []byte(*row[i]), false
-		}) {
-			continue
-		}
+	for _, row := range filtertest.Passing(tb, b.table.Columns, p.Filter, b.rows) {
 		masked := slices.Clone(row)
 		for i, m := range maskers {
 			if m == nil {
@@ -204,17 +165,7 @@ func (b *bench) canonical(tb testing.TB, rows [][]*string) []string {
 
 const viewName = `"policy_Sales ""x""".orders`
 
-// TestMain draws fewer decisions than is usual, since they are tried on each
-// major version; -rapid.checks asks for more.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("25"); err != nil {
-			panic(err)
-		}
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(filtertest.Run(m)) }
 
 func TestPeopleSeeWhatTheEvaluatorShows(t *testing.T) {
 	for _, major := range testenv.Majors() {

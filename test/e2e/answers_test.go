@@ -48,7 +48,7 @@ func refusal(t *testing.T, w *world.World) {
 	dan := w.Login(t, world.Dan)
 	for _, s := range w.Sources {
 		_, err := texts(t.Context(), dan, "SELECT * FROM "+s.Local())
-		if code(err) != "42501" || !strings.Contains(err.Error(), "permission denied for table "+s.Data+" ") ||
+		if world.Code(err) != "42501" || !strings.Contains(err.Error(), "permission denied for table "+s.Data+" ") ||
 			!strings.Contains(detail(err), "steward@example.com") {
 			t.Errorf("%s: %v %s", s.Kind, err, detail(err))
 		}

@@ -142,7 +142,7 @@ func intentAndCompletion(t *testing.T, w *world.World) {
 
 func deniedRecord(t *testing.T, w *world.World) {
 	mark := uuid.NewString()
-	if _, err := texts(t.Context(), w.Login(t, world.Dan), marked(mark, "SELECT * FROM staff_my")); code(err) != "42501" {
+	if _, err := texts(t.Context(), w.Login(t, world.Dan), marked(mark, "SELECT * FROM staff_my")); world.Code(err) != "42501" {
 		t.Fatal(err)
 	}
 	all := records(t, w, mark, 0, 0)
@@ -160,7 +160,7 @@ func deniedRecord(t *testing.T, w *world.World) {
 
 func failedStatement(t *testing.T, w *world.World) {
 	mark := uuid.NewString()
-	if _, err := texts(t.Context(), w.Login(t, world.Eve), marked(mark, "SELECT 1 / (id - 2) FROM staff_lite ORDER BY id")); code(err) != "22012" {
+	if _, err := texts(t.Context(), w.Login(t, world.Eve), marked(mark, "SELECT 1 / (id - 2) FROM staff_lite ORDER BY id")); world.Code(err) != "22012" {
 		t.Fatal(err)
 	}
 	all := records(t, w, mark, 1, 1)

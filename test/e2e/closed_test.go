@@ -113,7 +113,7 @@ func (open sessions) stopWithin(t *testing.T, since time.Time, limit time.Durati
 		if took := time.Since(since); took > limit {
 			t.Errorf("%s: statements started for %v", s.Kind, took)
 		}
-		if c := code(last); c == "" || c == "42501" || !strings.Contains(detail(last), "service") {
+		if c := world.Code(last); c == "" || c == "42501" || !strings.Contains(detail(last), "service") {
 			t.Errorf("%s: the refusal: %s %s", s.Kind, c, detail(last))
 		}
 	}

@@ -54,27 +54,10 @@ func put(t *testing.T, w *world.World, p service.Person) time.Time {
 	return time.Now()
 }
 
-func code(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return pg.Code
-	}
-	return ""
-}
-
-// texts runs a query by the simple protocol and returns its rows.
+// texts runs a query and returns its rows, one a line.
 func texts(ctx context.Context, conn *pgx.Conn, sql string) (string, error) {
-	results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return "", err
-	}
-	var lines []string
-	for _, r := range results {
-		for _, row := range r.Rows {
-			lines = append(lines, world.Row(row))
-		}
-	}
-	return strings.Join(lines, "\n"), nil
+	lines, err := world.Lines(ctx, conn, sql)
+	return strings.Join(lines, "\n"), err
 }
 
 // detail is all that an error says.

@@ -27,7 +27,7 @@ func refusedInTime(t *testing.T, since time.Time, step func() error) {
 		err = step()
 	}
 	took := time.Since(since)
-	if code(err) != "42501" {
+	if world.Code(err) != "42501" {
 		t.Fatalf("after %v: %v", took, err)
 	}
 	if took > promised {
@@ -234,7 +234,7 @@ func standsStill(s *session, revoked service.Person) {
 	for rows.Next() {
 		got++
 	}
-	if code(rows.Err()) != "42501" || got > sent || sent >= manyRows {
+	if world.Code(rows.Err()) != "42501" || got > sent || sent >= manyRows {
 		s.Errorf("%d rows, of which %d were sent before the revoke, then %v", got, sent, rows.Err())
 	}
 }

@@ -195,7 +195,7 @@ func loginWithoutService(t *testing.T, n *node) {
 	if took := time.Since(began); took > 2500*time.Millisecond {
 		t.Errorf("statements started for %v with a lease of a second", took)
 	}
-	if state := sqlstate(err); state == "42501" || state == "" {
+	if state := world.Code(err); state == "42501" || state == "" {
 		t.Errorf("the refusal: %v", err)
 	}
 	if e := world.Until(t.Context(), waitLimit, func() (bool, error) {

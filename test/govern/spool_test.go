@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/test/world"
 )
@@ -172,14 +171,6 @@ func (n *node) setNow(t *testing.T, name, value string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func sqlstate(err error) string {
-	var e *pgconn.PgError
-	if errors.As(err, &e) {
-		return e.Code
-	}
-	return ""
 }
 
 // No rows without a durable record, whatever the disk does; and nothing is
@@ -341,7 +332,7 @@ func shippedAway(t *testing.T, n *node) {
 	w.again(t)
 	// Much more than the space that was left.
 	for range 30 {
-		if err := w.one(t.Context(), 20_000); err != nil && sqlstate(err) != "53100" {
+		if err := w.one(t.Context(), 20_000); err != nil && world.Code(err) != "53100" {
 			t.Fatal(err)
 		} else if err != nil {
 			w.again(t)

@@ -5,7 +5,6 @@ package policyview
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/internal/testenv"
 	"portcullis.dev/portcullis/service"
@@ -194,18 +192,9 @@ func (v *view) learnHashes(r *rules, p *service.Person, s *world.Source, session
 
 // answer is the rows, sorted, as text.
 func (v *view) answer(conn *pgx.Conn, sql string) (string, error) {
-	results, err := conn.PgConn().Exec(v.t.Context(), sql).ReadAll()
-	if err != nil {
-		return "", err
-	}
-	var lines []string
-	for _, r := range results {
-		for _, row := range r.Rows {
-			lines = append(lines, world.Row(row))
-		}
-	}
+	lines, err := world.Lines(v.t.Context(), conn, sql)
 	sort.Strings(lines)
-	return strings.Join(lines, "\n"), nil
+	return strings.Join(lines, "\n"), err
 }
 
 func (v *view) exec(sql string) {
@@ -215,13 +204,10 @@ func (v *view) exec(sql string) {
 	}
 }
 
+// state is the SQLSTATE of an error, or what it says where it has none.
 func state(err error) string {
-	var pg *pgconn.PgError
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &pg):
-		return pg.Code
+	if code := world.Code(err); code != "" || err == nil {
+		return code
 	}
 	return err.Error()
 }

@@ -94,6 +94,30 @@ func (t *Transcript) copyOut(ctx context.Context, conn *pgconn.PgConn, sql strin
 	return err
 }
 
+// Lines runs a query by the simple protocol and returns its rows.
+func Lines(ctx context.Context, conn *pgx.Conn, sql string) ([]string, error) {
+	results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, r := range results {
+		for _, row := range r.Rows {
+			lines = append(lines, Row(row))
+		}
+	}
+	return lines, nil
+}
+
+// Code is the SQLSTATE of an error, "" if it has none.
+func Code(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
 // Row prints a row as fields between bars, NULL as NULL.
 func Row(values [][]byte) string {
 	fields := make([]string, len(values))

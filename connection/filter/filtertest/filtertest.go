@@ -3,10 +3,33 @@
 package filtertest
 
 import (
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
+	"portcullis.dev/portcullis/connection"
+	"portcullis.dev/portcullis/internal/sqltext"
 	"portcullis.dev/portcullis/policy"
 )
+
+// Run is for TestMain: it draws few filters, since each is tried at servers;
+// -rapid.checks asks for more. It returns the exit code.
+func Run(m *testing.M) int {
+	flag.Parse()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("25"); err != nil {
+			panic(fmt.Sprintf("rapid.checks: %v", err))
+		}
+	}
+	return m.Run()
+}
+
+// Name is the table's.
+const Name = `"Sales ""x""".orders`
 
 // Orders makes the table: every column has NULLs.
 const Orders = `
@@ -36,6 +59,59 @@ SELECT i,
 	(ARRAY[NULL, '\x', '\x00ff', '\xff']::bytea[])[i % 4 + 1]
 FROM generate_series(1, 60) i;
 `
+
+// Table is what the instance says of the table of that name.
+func Table(tb testing.TB, conn *pgx.Conn) (ref connection.ObjectRef, columns []policy.Column) {
+	tb.Helper()
+	ref = connection.ObjectRef{Database: "postgres", Schema: `Sales "x"`, Name: "orders"}
+	found, err := conn.Query(tb.Context(), "SELECT attrelid, attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 ORDER BY attnum", Name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var c policy.Column
+	if _, err := pgx.ForEachRow(found, []any{&ref.OID, &c.Name, &c.Type}, func() error { columns = append(columns, c); return nil }); err != nil {
+		tb.Fatal(err)
+	}
+	return ref, columns
+}
+
+// Texts are the rows of what follows FROM, as text.
+func Texts(tb testing.TB, conn *pgx.Conn, columns []policy.Column, from string) [][]*string {
+	tb.Helper()
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = sqltext.Identifier(c.Name) + "::text"
+	}
+	found, err := conn.Query(tb.Context(), "SELECT ARRAY["+strings.Join(list, ", ")+"] FROM "+from)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	rows, err := pgx.CollectRows(found, pgx.RowTo[[]*string])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return rows
+}
+
+// Passing are the rows that the evaluator lets pass.
+func Passing(tb testing.TB, columns []policy.Column, p *policy.Predicate, rows [][]*string) (out [][]*string) {
+	tb.Helper()
+	holds, err := p.Compile(columns)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, row := range rows {
+		if holds(func(i int) ([]byte, bool) {
+			if row[i] == nil {
+				return nil, true
+			}
+			return []byte(*row[i]), false
+		}) {
+			out = append(out, row)
+		}
+	}
+	return out
+}
 
 // Draw makes a filter that compares columns with values that stand in the rows, mostly.
 func Draw(r *rapid.T, columns []policy.Column, rows [][]*string, depth int) *policy.Predicate {
