@@ -51,7 +51,7 @@ func (s *session) ship(ctx context.Context) error {
 		if next != at {
 			at = next
 			if synced, _ := s.synced.get(); at == synced {
-				if err := pause(ctx, shipPause); err != nil {
+				if err := sleep(ctx, shipPause, nil); err != nil {
 					return err
 				}
 			}
@@ -64,17 +64,6 @@ func (s *session) ship(ctx context.Context) error {
 			return ctx.Err()
 		case <-changed:
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 
