@@ -5,6 +5,8 @@
 #include "postgres.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "access/parallel.h"
@@ -17,6 +19,10 @@ static pc_library library;
 static bool loaded = false;
 static bool stopped = false;
 
+/* The library as it was when the server started, -1: there was none. */
+static int	held = -1;
+
+static char *library_file(const char *path);
 static void *open_library(const char *path, char **why);
 static void resolve(void *handle, const char *path);
 static void start(void);
@@ -25,6 +31,25 @@ static void leave(int status, void *arg);
 static char *library_path(void);
 
 extern void pc_progress_init(int event_fd);
+
+/*
+ * A newer package may be installed under the running server, whose library
+ * would not fit this module.  The file is held open, so that until the restart
+ * every session finds the one that does.
+ */
+void
+pc_hold_library(void)
+{
+	char	   *path = library_path();
+
+	held = open(path, O_RDONLY | O_CLOEXEC);
+	if (held < 0)
+		ereport(WARNING,
+				(errcode_for_file_access(),
+				 errmsg("could not open the portcullis library \"%s\": %m", path),
+				 errhint("Install portcullis_engine.so, or set portcullis.library_path.")));
+	pfree(path);
+}
 
 bool
 pc_engine_loaded(void)
@@ -62,7 +87,7 @@ pc_engine(void)
 				 errhint("Open a new session; its log has the reason.")));
 
 	path = library_path();
-	handle = open_library(path, &why);
+	handle = open_library(library_file(path), &why);
 	if (handle == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FILE),
@@ -78,6 +103,19 @@ pc_engine(void)
 	loaded = true;
 	pfree(path);
 	return &library;
+}
+
+/* The path, or another name of the held file where something else lies there by now. */
+static char *
+library_file(const char *path)
+{
+	struct stat ours;
+	struct stat there;
+
+	if (held < 0 || fstat(held, &ours) != 0 ||
+		(stat(path, &there) == 0 && there.st_dev == ours.st_dev && there.st_ino == ours.st_ino))
+		return pstrdup(path);
+	return psprintf("/proc/self/fd/%d", held);
 }
 
 static void *

@@ -79,6 +79,9 @@ extern char *pc_guc_library_path;
 extern int	pc_guc_go_max_procs;
 extern int	pc_guc_memory_limit_kb;
 
+/* Keeps the library's file for the sessions to come; called at the server's start. */
+extern void pc_hold_library(void);
+
 /* Asks the operating system whether the client went away, and if so ends the session. */
 extern void pc_check_client(void);
 

@@ -62,6 +62,7 @@ _PG_init(void)
 	MarkGUCPrefixReserved("portcullis");
 	MarkGUCPrefixReserved("immuta");
 
+	pc_hold_library();
 	pc_shmem_init();
 	pc_govern_init();
 	pc_fdw_init();

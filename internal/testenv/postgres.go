@@ -26,6 +26,7 @@ type PostgresOptions struct {
 	Settings map[string]string // postgresql.conf
 	Fsync    bool              // else fsync=off, as suits tests
 	Wrap     []string          // a program with arguments to run the server under (valgrind)
+	Tree     *Tree             // installation to run, nil: the checkout's
 }
 
 // Postgres is a running instance. Logins need the password, local ones too.
@@ -64,6 +65,9 @@ func (e *Env) StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, 
 	tree, err := PGTree(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if o.Tree != nil {
+		tree = *o.Tree
 	}
 	if o.Preload != "" && !fileExists(filepath.Join(tree.Lib, o.Preload+".so")) {
 		return nil, fmt.Errorf("%s.so is not in %s: run make build", o.Preload, tree.Lib)

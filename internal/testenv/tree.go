@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -130,13 +131,7 @@ func fillTree(t Tree, p folders) error {
 	if err := copyFiles(p.bin, t.Bin); err != nil {
 		return err
 	}
-	if err := linkEntries(p.lib, t.Lib, ""); err != nil {
-		return err
-	}
-	if err := linkEntries(p.share, t.Share, "extension"); err != nil {
-		return err
-	}
-	if err := linkEntries(filepath.Join(p.share, "extension"), filepath.Join(t.Share, "extension"), ""); err != nil {
+	if err := linkFiles(p.lib, p.share, t, "portcullis"); err != nil {
 		return err
 	}
 	include := t.Root + filepath.Dir(p.include)
@@ -146,9 +141,32 @@ func fillTree(t Tree, p folders) error {
 	return os.Symlink(filepath.Dir(p.include), include)
 }
 
-// linkEntries makes to a real folder with a link for each entry of from but
-// skip, and none for an installed portcullis.
-func linkEntries(from, to, skip string) error {
+// Copy makes another installation in a folder, with the extension as it is
+// installed now: for tests that install something else over it.
+func (t Tree) Copy(dir string) (Tree, error) {
+	there := func(path string) string { return dir + strings.TrimPrefix(path, t.Root) }
+	to := Tree{Root: dir, Bin: there(t.Bin), Lib: there(t.Lib), Share: there(t.Share), PGConfig: there(t.PGConfig)}
+	if err := copyFiles(t.Bin, to.Bin); err != nil {
+		return Tree{}, err
+	}
+	return to, linkFiles(t.Lib, t.Share, to)
+}
+
+// linkFiles fills a tree's folders with links to what lies in two others, but
+// for what begins with one of some names.
+func linkFiles(lib, share string, t Tree, without ...string) error {
+	if err := linkEntries(lib, t.Lib, without...); err != nil {
+		return err
+	}
+	if err := linkEntries(share, t.Share, append(without, "extension")...); err != nil {
+		return err
+	}
+	return linkEntries(filepath.Join(share, "extension"), filepath.Join(t.Share, "extension"), without...)
+}
+
+// linkEntries makes to a real folder with a link for each entry of from whose
+// name begins with none of those.
+func linkEntries(from, to string, without ...string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
@@ -158,7 +176,7 @@ func linkEntries(from, to, skip string) error {
 	}
 	for _, entry := range entries {
 		name := entry.Name()
-		if name == skip || strings.HasPrefix(name, "portcullis") {
+		if slices.ContainsFunc(without, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			continue
 		}
 		if err := os.Symlink(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
