@@ -8,6 +8,7 @@
 
 #include "govern.h"
 #include "loader.h"
+#include "seal.h"
 #include "shmem.h"
 
 static void
@@ -41,10 +42,13 @@ void
 pc_record_intent(pc_frame *frame)
 {
 	pc_audit_request request;
+	char	   *text;
 	MemoryContext old = MemoryContextSwitchTo(frame->context);
 
 	prepare(&request, frame, "intent");
-	request.statement = pc_statement_text(frame->query);
+	text = pc_statement_text(frame->query);
+	/* Governed people may not call what takes a secret: its name would only hide what they did. */
+	request.statement = frame->governed ? text : pc_without_constants(text);
 	request.scans = frame->scans;
 	request.nscans = frame->nscans;
 	frame->position = append(&request, frame->role);

@@ -1,11 +1,15 @@
 /*
  * redact.c: where in the text of a statement a secret begins that its writer
- * typed: a password or an option that may be one under a wrong name, the
- * argument of a function that takes a secret.
+ * typed (a password or an option that may be one under a wrong name, the
+ * argument of a function that takes a secret), and the text without it.
  */
 #include "postgres.h"
 
 #include <ctype.h>
+
+#include "lib/stringinfo.h"
+#include "parser/parser.h"
+#include "parser/scanner.h"
 
 #include "seal.h"
 
@@ -169,4 +173,75 @@ pc_without_secret(const char *text)
 	const char *secret = pc_secret_in(text);
 
 	return secret ? psprintf("%.*s '********')", (int) (secret - text), text) : NULL;
+}
+
+/* By its first characters: the numbers of tokens are not for modules. */
+static bool
+is_constant(const char *token)
+{
+	return isdigit((unsigned char) *token) || (*token == '.' && isdigit((unsigned char) token[1])) ||
+		(*token == '$' && !isdigit((unsigned char) token[1])) || (*token != '"' && strchr(token, '\'') != NULL);
+}
+
+/* Raises where the text ends in mid-token. */
+static char *
+without_constants_from(const char *text, size_t from, bool conforming)
+{
+	core_yy_extra_type extra;
+	core_YYSTYPE value;
+	YYLTYPE		at;
+	StringInfoData shown;
+	core_yyscan_t scanner = scanner_init(text, &extra, &ScanKeywords, ScanKeywordTokens);
+
+	extra.standard_conforming_strings = conforming;
+	extra.escape_string_warning = false;
+	extra.backslash_quote = BACKSLASH_QUOTE_ON;
+	initStringInfo(&shown);
+	appendBinaryStringInfo(&shown, text, from);
+	while (core_yylex(&value, &at, scanner) != 0)
+	{
+		const char *token = extra.scanbuf + at; /* the scanner ends it with a NUL until it goes on */
+
+		if (at >= from)
+			appendStringInfo(&shown, " %s", is_constant(token) ? "'********'" : token);
+	}
+	scanner_finish(scanner);
+	return shown.data;
+}
+
+/* The setting of when it was parsed is not known: both must find the same tokens. */
+static char *
+without_constants(const char *text, size_t from)
+{
+	MemoryContext old = CurrentMemoryContext;
+	char	   *volatile shown = NULL;
+
+	PG_TRY();
+	{
+		char	   *other = without_constants_from(text, from, !standard_conforming_strings);
+
+		shown = without_constants_from(text, from, standard_conforming_strings);
+		if (strcmp(shown, other) != 0)
+			shown = NULL;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		FlushErrorState();
+		shown = NULL;
+	}
+	PG_END_TRY();
+	return shown;
+}
+
+char *
+pc_without_constants(char *text)
+{
+	const char *secret = pc_secret_in(text);
+	char	   *shown;
+
+	if (secret == NULL)
+		return text;
+	shown = without_constants(text, secret - text);
+	return shown ? shown : pc_without_secret(text);
 }

@@ -33,6 +33,12 @@ extern const char *pc_secret_in(const char *text);
 /* A copy without what follows that place, NULL where there is no secret. */
 extern char *pc_without_secret(const char *text);
 
+/*
+ * The text, from the place of its first secret on without constants and
+ * comments: what else a statement did is for the audit, where it stands.
+ */
+extern char *pc_without_constants(char *text);
+
 /* hide.c: logs, activity and statistics do not show what administrators type. */
 extern void pc_hide_init(void);
 

@@ -47,6 +47,17 @@ func testStatements(t *testing.T, n *node) {
 		{name: "by a rule in a block", role: n.User, sql: "DO $$ BEGIN EXECUTE 'SELECT ''other''; INSERT INTO ruled.asked VALUES (1)'; END $$", want: []string{""}},
 		{name: "denied", role: world.Dan, sql: "SELECT 'other'; /* a */ " + read + "; SELECT 'other'", want: []string{" /* a */ " + read}},
 		{name: "quoted otherwise than now", sql: `SET standard_conforming_strings = off; SELECT 'other\'; /* a */ ` + read, want: []string{" /* a */ " + read}},
+		{name: "with a secret", role: n.User,
+			sql:  "SELECT 'other'; /* a */ SELECT count(id) > 3, immutasys.seal('tell-nobody') /* nor this */ FROM immuta.staff_pg WHERE id > 7.5 AND name <> $a$b$a$ OR \"id\" = 1",
+			want: []string{" /* a */ SELECT count(id) > 3, immutasys.seal ( '********' ) FROM immuta . staff_pg WHERE id > '********' AND name <> '********' OR \"id\" = '********'"}},
+		{name: "with a secret in a block", role: n.User, sql: "DO $$ BEGIN PERFORM immutasys.seal('tell-nobody'), count(*) FROM immuta.staff_pg; END $$",
+			want: []string{"SELECT immutasys.seal ( '********' ) , count ( * ) FROM immuta . staff_pg"}},
+		{name: "with a secret in a cursor", role: n.User, sql: "BEGIN; DECLARE c CURSOR FOR SELECT immutasys.seal('tell-nobody'), id FROM immuta.staff_pg; FETCH c; COMMIT",
+			want: []string{" DECLARE c CURSOR FOR SELECT immutasys.seal " + strings.Repeat("*", len("('tell-nobody'), id FROM immuta.staff_pg"))}},
+		{name: "with a secret that may end elsewhere", role: n.User, sql: `SELECT immutasys.seal('tell-nobody\'), count(id) FROM immuta.staff_pg`,
+			want: []string{"SELECT immutasys.seal '********')"}},
+		{name: "with a name only", sql: "/* immutasys.seal( */ SELECT count(id) FROM immuta.staff_pg WHERE name <> 'x'",
+			want: []string{"/* immutasys.seal( */ SELECT count(id) FROM immuta.staff_pg WHERE name <> 'x'"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			role := test.role
