@@ -30,6 +30,8 @@ type Selected struct {
 	Transfer
 	Remote string // name of the remote column, "" for the constant of an empty list
 	Type   string // PostgreSQL type of the value that is fetched
+
+	forPages bool // nothing but the next page reads it
 }
 
 // Output is one column of the block that the executor gets.

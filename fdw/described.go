@@ -88,7 +88,9 @@ func (c *composer) mentioned() []string {
 		}
 	}
 	for _, s := range c.s.Columns {
-		add(s.Remote)
+		if !s.forPages {
+			add(s.Remote)
+		}
 	}
 	if c.r.Decision.Filter != nil {
 		filterColumns(c.r.Decision.Filter, add)

@@ -115,6 +115,7 @@ func (c *composer) pageColumns() error {
 		at := c.fetched(k.Name, t)
 		if at < 0 {
 			at = c.selected(key, t)
+			c.s.Columns[at].forPages = true
 		}
 		c.s.Pages.key = append(c.s.Pages.key, pageColumn{at, b.bind})
 	}

@@ -1,6 +1,7 @@
 package fdw
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,6 +42,30 @@ func TestStatementsOfPages(t *testing.T) {
 	}
 	if len(s.Outputs) != 2 || s.Outputs[0].Selected != -1 || s.Outputs[1].Selected != 0 {
 		t.Errorf("%+v", s.Outputs)
+	}
+}
+
+// The key is compared with what the decision was made for where somebody else than the next page reads it.
+func TestTheKeyOfPagesIsCheckedWhereItIsRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		wanted []int32
+		d      *policy.Decision
+		want   bool
+	}{
+		"by nobody":     {[]int32{5}, decision(nil, nil), false},
+		"under a NULL":  {[]int32{5, 1}, decision(nil, map[string]policy.Mask{"id": {Kind: policy.MaskNull}}), false},
+		"by the person": {[]int32{5, 1}, decision(nil, nil), true},
+		"under a mask":  {[]int32{1}, decision(nil, map[string]policy.Mask{"id": {Kind: policy.MaskRound, Base: "10"}}), true},
+		"by the filter": {[]int32{5}, decision(filterOn("id", "<", "integer", "7"), nil), true},
+		"by the engine": {[]int32{5}, decision(filterOn("id", "=", "text", "x"), nil), true},
+	} {
+		s, err := Compose(mariadb{}, ScanRequest{Table: sampleTable(), Wanted: c.wanted, Limit: -1, Decision: c.d, Page: &PageKey{Columns: []PageColumn{{Name: "id"}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.ContainsFunc(s.Checks, func(c Check) bool { return c.Column == "id" }); got != c.want {
+			t.Errorf("%s: checked %t, %+v", name, got, s.Checks)
+		}
 	}
 }
 

@@ -326,6 +326,7 @@ func TestAPageIsCancelled(t *testing.T) {
 func TestGovernedScansInPages(t *testing.T) {
 	r := pagedTable(t, "people", "bigint", `CREATE TABLE people (id INT PRIMARY KEY, v VARCHAR(50));
 		INSERT INTO people SELECT seq, CONCAT('v', seq % 10) FROM seq_1_to_60000`)
+	idAsText := []policy.Column{{Name: "id", Type: "text"}, {Name: "v", Type: "text"}}
 	for name, test := range map[string]struct {
 		wanted []int32
 		d      policy.Decision
@@ -340,6 +341,9 @@ func TestGovernedScansInPages(t *testing.T) {
 		"key not wanted":    {[]int32{2}, policy.Decision{}, "v0", 60000, ""},
 		"nothing wanted":    {nil, policy.Decision{}, "", 60000, ""},
 		"rows end":          {[]int32{1}, policy.Decision{Limits: policy.Limits{Rows: 31234}}, "1", 31234, stateLimit},
+		// The key has changed since the decision: that concerns who reads it.
+		"another key, not wanted": {[]int32{2}, policy.Decision{Columns: idAsText}, "v0", 60000, ""},
+		"another key, masked":     {[]int32{1, 2}, policy.Decision{Columns: idAsText, Masks: map[string]policy.Mask{"id": {Kind: policy.MaskNull}}}, "NULL v0", 60000, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := pagingEngine(t, r.Source)
@@ -347,7 +351,9 @@ func TestGovernedScansInPages(t *testing.T) {
 			request.QueryID = time.Now().UnixNano()
 			request.Wanted = test.wanted
 			d := test.d
-			d.Columns = []policy.Column{{Name: "id", Type: "integer"}, {Name: "v", Type: "text"}}
+			if d.Columns == nil {
+				d.Columns = []policy.Column{{Name: "id", Type: "integer"}, {Name: "v", Type: "text"}}
+			}
 			session, decision := governed(t, e, r.Source, d)
 			request.Session, request.Decision = session, decision
 			id := begin(t, e, &request)
