@@ -172,42 +172,66 @@ func TestStaleConnectionsAreReplaced(t *testing.T) {
 // What is lost at once after it was used was not lost while it rested: the
 // statement is not run again, since it may be what ended the server.
 func TestALostConnectionIsReplacedOnlyIfItRested(t *testing.T) {
-	s := postgresSource(t)
 	for _, test := range []struct {
 		name  string
 		used  time.Duration // from now
 		state string        // of the error, "" none
 	}{
 		{"rested, less than a check is made for", -trusted * 9 / 10, ""},
+		{"rested, and is checked", -2 * trusted, ""},
 		{"used until the statement was sent", time.Minute, stateConnectionLost},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			e := engineFor(t, s, nil)
-			admin := postgresAdmin(t, s)
-			const sessions = "FROM pg_stat_activity WHERE application_name = 'portcullis' AND datname = current_database()"
-			id := begin(t, e, wholeTable(s, 1))
-			if _, err := readAll(t, e, id); err != nil {
-				t.Fatal(err)
-			}
-			e.ScanEnd(id)
-			e.TransactionEnd(true)
-			waitUntil(t, func() bool { return states(e)["idle"] == 1 })
-			admin("SELECT count(pg_terminate_backend(pid)) " + sessions)
-			waitUntil(t, func() bool { return admin("SELECT count(*) "+sessions) == "0" })
-			e.pool.mu.Lock()
-			for r := range e.pool.remotes {
-				r.used = time.Now().Add(test.used)
-			}
-			e.pool.mu.Unlock()
-			rows, err := readAll(t, e, begin(t, e, wholeTable(s, 1)))
-			switch {
-			case test.state == "" && (err != nil || len(rows) != rowsIn):
-				t.Errorf("%d rows, %v", len(rows), err)
-			case test.state != "" && (err == nil || AsError(err).State != test.state):
-				t.Errorf("%d rows, %v, want %s", len(rows), err, test.state)
-			}
-		})
+		for _, s := range []*Source{postgresSource(t), mariadbSource(t)} {
+			t.Run(test.name+", "+s.ServerName, func(t *testing.T) {
+				e := engineFor(t, s, nil)
+				id := begin(t, e, wholeTable(s, 1))
+				if _, err := readAll(t, e, id); err != nil {
+					t.Fatal(err)
+				}
+				e.ScanEnd(id)
+				e.TransactionEnd(true)
+				waitUntil(t, func() bool { return states(e)["idle"] == 1 })
+				endSessions(t, s)
+				e.pool.mu.Lock()
+				for r := range e.pool.remotes {
+					r.used = time.Now().Add(test.used)
+				}
+				e.pool.mu.Unlock()
+				rows, err := readAll(t, e, begin(t, e, wholeTable(s, 1)))
+				switch {
+				case test.state == "" && (err != nil || len(rows) != rowsIn):
+					t.Errorf("%d rows, %v", len(rows), err)
+				case test.state != "" && (err == nil || AsError(err).State != test.state):
+					t.Errorf("%d rows, %v, want %s", len(rows), err, test.state)
+				}
+			})
+		}
 	}
+}
+
+// endSessions has the source end the sessions of engines.
+func endSessions(t *testing.T, s *Source) {
+	t.Helper()
+	if s.ServerName == "pg" {
+		admin := postgresAdmin(t, s)
+		const sessions = "FROM pg_stat_activity WHERE application_name = 'portcullis' AND datname = current_database()"
+		admin("SELECT count(pg_terminate_backend(pid)) " + sessions)
+		waitUntil(t, func() bool { return admin("SELECT count(*) "+sessions) == "0" })
+		return
+	}
+	sessions := func() []string {
+		out, err := servers.mariadb.Query(t.Context(), "", "SELECT id FROM information_schema.processlist WHERE db IS NOT NULL AND id <> CONNECTION_ID()")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Fields(out)
+	}
+	for _, id := range sessions() {
+		if err := servers.mariadb.Exec(t.Context(), "", "KILL "+id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitUntil(t, func() bool { return len(sessions()) == 0 })
 }
 
 func TestAConnectionLostInMidFetchIsSaidSo(t *testing.T) {

@@ -91,6 +91,24 @@ func TestSQLiteCancelledScanKeepsTheState(t *testing.T) {
 	}
 }
 
+// The file is locked against commits of others for as long as the transaction
+// that the statement failed in, and no longer.
+func TestSQLiteCancelledScanLetsWritersIn(t *testing.T) {
+	s, file := liteSource(t, "DELETE")
+	endless := endlessTable(t, s, file)
+	e := engineFor(t, s, smallBlocks)
+	id := begin(t, e, endless)
+	waitUntil(t, func() bool { return states(e)["busy"] == 1 })
+	e.ScanEnd(id)
+	if err := file.Exec(t.Context(), insertRow(rowsIn)); err == nil || !strings.Contains(err.Error(), "locked") {
+		t.Errorf("a commit in the middle of the transaction: %v", err)
+	}
+	e.TransactionEnd(false)
+	if err := file.Exec(t.Context(), ".timeout 5000\n"+insertRow(rowsIn)); err != nil {
+		t.Error(err)
+	}
+}
+
 // endlessTable is a view that brings no row and does not end.
 func endlessTable(t *testing.T, s *Source, file *testenv.SQLite) *ScanRequest {
 	t.Helper()

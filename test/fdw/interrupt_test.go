@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -235,4 +236,40 @@ func testTimeout(t *testing.T, p place) {
 	wantSoon(t, began.Add(timeout))
 	wantState(t, err, "57014")
 	nobodySleeps(t)
+}
+
+// A statement that was given up leaves a file of SQLite to its writers, also while its
+// transaction waits to be rolled back; behind a savepoint the transaction goes on, and so does what it sees.
+func TestATimeoutLeavesTheFileToWriters(t *testing.T) {
+	file, err := shared.env.SQLiteFile(t.Context(), "written.db", `CREATE TABLE w (id int);
+		CREATE VIEW endless AS WITH RECURSIVE s(i) AS (SELECT count(*) FROM w UNION ALL SELECT i + 1 FROM s) SELECT i AS id FROM s WHERE i < 0;`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := session(t)
+	cleanup(t, "DROP SERVER written CASCADE")
+	do(t, conn, fmt.Sprintf("CREATE SERVER written FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'SQLite3', database '%s')", file.Path))
+	do(t, conn, "CREATE FOREIGN TABLE endless (id int) SERVER written")
+	for _, test := range []struct{ begin, end, locked string }{
+		{"SELECT 1", "SELECT 1", ""},
+		{"BEGIN", "ROLLBACK", ""},
+		{"BEGIN; SAVEPOINT a", "ROLLBACK TO a; COMMIT", "locked"},
+	} {
+		do(t, conn, test.begin)
+		do(t, conn, "SET statement_timeout = 100")
+		if e := refused(t, conn, "SELECT * FROM endless"); e.Code != "57014" {
+			t.Error(describe(e))
+		}
+		patience := ".timeout 5000\n"
+		if test.locked != "" {
+			patience = ""
+		}
+		if err := file.Exec(t.Context(), patience+"INSERT INTO w VALUES (1);"); (err != nil) != (test.locked != "") || err != nil && !strings.Contains(err.Error(), test.locked) {
+			t.Errorf("%s: %v", test.begin, err)
+		}
+		do(t, conn, test.end)
+	}
+	if err := file.Exec(t.Context(), ".timeout 5000\nINSERT INTO w VALUES (1);"); err != nil {
+		t.Error(err)
+	}
 }
