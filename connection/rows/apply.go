@@ -81,11 +81,13 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 	var fills []fill
 	for _, t := range tables {
 		s := f.standing[t.Ref.OID]
+		if s != nil && !s.stands {
+			s = nil
+		}
 		if reason, fix := f.bases[t.Ref.OID].unusable(t, s); reason != "" {
 			a.out.Refuse(t.Ref, reason, fix)
 			continue // what stands is emptied below
 		}
-		delete(f.standing, t.Ref.OID)
 		c, refused, err := compile(t, a.o.Target.Prefix)
 		if err != nil {
 			return err
@@ -96,9 +98,13 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 			return err
 		}
 		a.out.Absent = append(a.out.Absent, all.absent...)
+		if len(c.members) == 0 {
+			continue
+		}
+		if s != nil {
+			delete(f.standing, t.Ref.OID)
+		}
 		switch {
-		case len(c.members) == 0:
-			f.standing[t.Ref.OID] = s
 		case s != nil && s.digest == c.digest && s.kept == f.bases[t.Ref.OID].kept:
 			fills = s.refill(fills, all)
 			a.out.Made = append(a.out.Made, c.made())
@@ -114,10 +120,8 @@ func (a *applier) apply(ctx context.Context, tables []Table) error {
 		}
 	}
 	for _, s := range f.standing {
-		if s != nil {
-			fills = s.refill(fills, content{people: []seer{}})
-			a.out.Surplus = true
-		}
+		fills = s.refill(fills, content{people: []seer{}})
+		a.out.Surplus = true
 	}
 	if err := a.fill(ctx, fills); err != nil {
 		return err

@@ -21,6 +21,8 @@ type standing struct {
 	kept    string // what the catalogs said then
 	filled  string
 	people  int64
+	stands  bool // false: in a restored instance another table has the OID
+	listed  bool
 }
 
 // base is a table as the catalogs have it.
@@ -51,7 +53,7 @@ const (
 		FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner
 		WHERE p.oid = to_regprocedure('portcullis_broker.tables(jsonb)') AND p.prosecdef AND o.rolname <> current_user AND has_schema_privilege(p.pronamespace, 'USAGE')`
 	sqlStands = `SELECT EXISTS (SELECT FROM pg_policy WHERE polname = 'portcullis_rows')`
-	sqlState  = `SELECT base, readers, digest, forms, kept, filled, people FROM portcullis_broker.row_state()`
+	sqlState  = `SELECT base, readers, digest, forms, kept, filled, people, stands, listed FROM portcullis_broker.row_state()`
 	sqlBases  = `SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, pg_get_userbyid(c.relowner)::text, ` + keptSQL + `,
 			c.relispartition OR EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)), c.relrowsecurity, c.relforcerowsecurity,
 			EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname NOT IN ('portcullis_rows', 'portcullis_others')),
@@ -101,7 +103,7 @@ func (a *applier) look(ctx context.Context, tables []Table) (f found, err error)
 	}
 	_, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (*standing, error) {
 		s := &standing{}
-		err := r.Scan(&s.base, &s.readers, &s.digest, &s.forms, &s.kept, &s.filled, &s.people)
+		err := r.Scan(&s.base, &s.readers, &s.digest, &s.forms, &s.kept, &s.filled, &s.people, &s.stands, &s.listed)
 		f.standing[s.base] = s
 		return s, err
 	})
@@ -158,6 +160,8 @@ func (b base) unusable(t Table, s *standing) (reason, fix string) {
 		return "row-level security is for plain tables", ""
 	case b.kin:
 		return "it is a partition or child of another table, or has some: PostgreSQL uses the policies of the table that a query names", ""
+	case s != nil && !s.listed:
+		return "the broker no longer lists it", fmt.Sprintf("SELECT portcullis_broker.list_table(%s);", sqltext.Literal(sqltext.Identifier(b.schema)+"."+sqltext.Identifier(b.name)))
 	case s == nil && b.ours && !b.others:
 		name := sqltext.Identifier(b.schema) + "." + sqltext.Identifier(b.name)
 		return "it has policies of Portcullis that are not known here: it was restored from a dump",

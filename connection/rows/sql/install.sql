@@ -21,7 +21,9 @@ CREATE TABLE IF NOT EXISTS portcullis_broker.row_table (
 	digest text NOT NULL,
 	forms bigint[] NOT NULL,
 	kept text NOT NULL,
-	filled text NOT NULL DEFAULT ''
+	filled text NOT NULL DEFAULT '',
+	name text NOT NULL, -- in a restored instance another table may have the OID
+	policies oid[] NOT NULL -- by which it is known under another name, too
 );
 CREATE TABLE IF NOT EXISTS portcullis_broker.row_person (
 	base oid NOT NULL,
@@ -37,6 +39,20 @@ CREATE TABLE IF NOT EXISTS portcullis_broker.row_slot (
 	list text[] NOT NULL,
 	PRIMARY KEY (base, role, n)
 );
+
+-- Whether the table is there that has, or had, the policies that were made.
+CREATE OR REPLACE FUNCTION portcullis_broker.row_stands(id oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+	SELECT EXISTS (SELECT FROM portcullis_broker.row_table t JOIN pg_class r ON r.oid = t.base JOIN pg_namespace s ON s.oid = r.relnamespace
+		WHERE t.base = id AND (t.name = format('%I.%I', s.nspname, r.relname) OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = r.oid AND p.oid = ANY (t.policies))))
+$function$;
+
+CREATE OR REPLACE FUNCTION portcullis_broker.row_listed(id oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+	SELECT EXISTS (SELECT FROM pg_class r JOIN pg_namespace s ON s.oid = r.relnamespace
+		JOIN portcullis_broker.listed l ON l.schema_oid = s.oid AND l.schema_name = s.nspname AND (l.relation_oid = 0 OR l.relation_oid = r.oid AND l.relation_name = r.relname)
+		WHERE r.oid = id)
+$function$;
 
 -- Which rows who logged in sees: 0 all, NULL none, else those of the form. Who reads by the
 -- grant to people who see some rows is one of these, whatever a snapshot of before says of them: memberships
@@ -125,12 +141,13 @@ BEGIN
 END $function$;
 
 -- Writes who sees which rows of a table that has our policies: [{"role": oid, "form": n, "values": [[text, …], …]}, …].
+-- Nobody, whatever the table: what the owner unlisted can be cleaned up.
 CREATE OR REPLACE FUNCTION portcullis_broker.row_fill(id oid, people jsonb, sum text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-	UPDATE portcullis_broker.row_table t SET filled = sum WHERE t.base = id;
+	UPDATE portcullis_broker.row_table t SET filled = sum WHERE t.base = id AND (people = '[]' OR portcullis_broker.row_stands(id) AND portcullis_broker.row_listed(id));
 	IF NOT FOUND THEN
-		RAISE undefined_object USING MESSAGE = format('table %s has no policies of Portcullis', id);
+		RAISE undefined_object USING MESSAGE = format('table %s has no policies of Portcullis, or is not listed', id);
 	END IF;
 	IF EXISTS (SELECT FROM jsonb_to_recordset(people) x(form bigint) WHERE x.form IS NULL OR x.form <= 0) THEN
 		RAISE insufficient_privilege USING MESSAGE = 'that is no number of a form';
@@ -162,8 +179,7 @@ BEGIN
 	END IF;
 	PERFORM FROM pg_class r JOIN pg_namespace s ON s.oid = r.relnamespace
 		WHERE r.oid = id AND r.relname = change->>'name' AND s.nspname = change->>'schema' AND r.relkind = 'r' AND pg_has_role(current_user, r.relowner, 'USAGE')
-			AND EXISTS (SELECT FROM portcullis_broker.listed l WHERE l.schema_oid = s.oid AND l.schema_name = s.nspname
-				AND (l.relation_oid = 0 OR l.relation_oid = r.oid AND l.relation_name = r.relname));
+			AND portcullis_broker.row_listed(id);
 	IF NOT FOUND THEN
 		RAISE undefined_object USING MESSAGE = format('table %s with OID %s is not listed, not there under this name, or not of %I', on_table, coalesce(id, 0), current_user),
 			HINT = 'The owner lists a schema with portcullis_broker.list_schema and a table with portcullis_broker.list_table.';
@@ -173,7 +189,7 @@ BEGIN
 			WHEN r.oid IS NULL THEN 'was replaced or renamed meanwhile'
 			WHEN r.relkind <> 'r' OR r.relispartition OR EXISTS (SELECT FROM pg_inherits i WHERE id IN (i.inhrelid, i.inhparent)) THEN 'is a partition or child, or has some'
 			WHEN EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = id AND p.polname NOT IN ('portcullis_others', 'portcullis_rows')) OR r.relforcerowsecurity
-				OR NOT EXISTS (SELECT FROM portcullis_broker.row_table t WHERE t.base = id) AND (r.relrowsecurity OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = id))
+				OR NOT portcullis_broker.row_stands(id) AND (r.relrowsecurity OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = id))
 				THEN 'has row-level security or policies of its own' END
 		INTO wrong FROM (SELECT) x LEFT JOIN (pg_class r JOIN pg_namespace s ON s.oid = r.relnamespace) ON r.oid = id AND r.relname = change->>'name' AND s.nspname = change->>'schema';
 	IF wrong IS NOT NULL THEN
@@ -206,9 +222,10 @@ BEGIN
 				('portcullis_broker.row_form(oid, name, text, text)'::regprocedure, 'portcullis_broker.row_values(oid, integer)'::regprocedure))) THEN
 		RAISE serialization_failure USING MESSAGE = format('table %s was replaced or renamed meanwhile', on_table);
 	END IF;
-	INSERT INTO portcullis_broker.row_table AS t (base, readers, writers, digest, forms, kept)
-		SELECT id, sets[1], sets[2], change->>'digest', numbers, {{kept}} FROM pg_class c WHERE c.oid = id
-		ON CONFLICT (base) DO UPDATE SET readers = excluded.readers, writers = excluded.writers, digest = excluded.digest, forms = excluded.forms, kept = excluded.kept, filled = '';
+	INSERT INTO portcullis_broker.row_table AS t (base, readers, writers, digest, forms, kept, name, policies)
+		SELECT id, sets[1], sets[2], change->>'digest', numbers, {{kept}}, on_table, ARRAY(SELECT p.oid FROM pg_policy p WHERE p.polrelid = id) FROM pg_class c WHERE c.oid = id
+		ON CONFLICT (base) DO UPDATE SET readers = excluded.readers, writers = excluded.writers, digest = excluded.digest, forms = excluded.forms, kept = excluded.kept, filled = '',
+			name = excluded.name, policies = excluded.policies;
 END $function$;
 
 -- Takes our policies away once nobody reads by the grants that need them, and switches row-level
@@ -224,7 +241,7 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT format('%I.%I', s.nspname, r.relname) INTO on_table FROM pg_class r JOIN pg_namespace s ON s.oid = r.relnamespace
-		WHERE r.oid = id AND r.relkind IN ('r', 'p');
+		WHERE r.oid = id AND r.relkind IN ('r', 'p') AND portcullis_broker.row_stands(id);
 	IF FOUND THEN
 		EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', on_table);
 		IF EXISTS (SELECT FROM pg_class r, aclexplode(r.relacl) a WHERE r.oid = id AND a.grantee IN (to_regrole(made.readers), to_regrole(made.writers))) THEN
@@ -248,13 +265,14 @@ END $function$;
 
 -- What stands, as it was made.
 DROP FUNCTION IF EXISTS portcullis_broker.row_state();
-CREATE FUNCTION portcullis_broker.row_state() RETURNS TABLE (base oid, readers text, digest text, forms bigint[], kept text, filled text, people bigint)
+CREATE FUNCTION portcullis_broker.row_state() RETURNS TABLE (base oid, readers text, digest text, forms bigint[], kept text, filled text, people bigint, stands boolean, listed boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
-	SELECT t.base, t.readers, t.digest, t.forms, t.kept, t.filled, (SELECT count(*) FROM portcullis_broker.row_person p WHERE p.base = t.base) FROM portcullis_broker.row_table t
+	SELECT t.base, t.readers, t.digest, t.forms, t.kept, t.filled, (SELECT count(*) FROM portcullis_broker.row_person p WHERE p.base = t.base),
+		portcullis_broker.row_stands(t.base), portcullis_broker.row_listed(t.base) FROM portcullis_broker.row_table t
 $function$;
 
 REVOKE ALL ON portcullis_broker.row_table, portcullis_broker.row_person, portcullis_broker.row_slot FROM PUBLIC;
-REVOKE ALL ON FUNCTION portcullis_broker.row_operand(oid, jsonb, boolean, boolean), portcullis_broker.row_filter(oid, jsonb, integer), portcullis_broker.row_fill(oid, jsonb, text),
+REVOKE ALL ON FUNCTION portcullis_broker.row_stands(oid), portcullis_broker.row_listed(oid), portcullis_broker.row_operand(oid, jsonb, boolean, boolean), portcullis_broker.row_filter(oid, jsonb, integer), portcullis_broker.row_fill(oid, jsonb, text),
 	portcullis_broker.row_policies(jsonb), portcullis_broker.row_remove(oid), portcullis_broker.row_state() FROM PUBLIC;
 -- What a policy calls is checked as who reads. Nobody else has USAGE of the schema, so nobody can name these.
 GRANT EXECUTE ON FUNCTION portcullis_broker.row_form(oid, name, text, text), portcullis_broker.row_values(oid, integer) TO PUBLIC;

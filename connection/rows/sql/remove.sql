@@ -5,13 +5,14 @@ BEGIN
 	IF to_regclass('portcullis_broker.row_table') IS NULL THEN
 		RETURN;
 	END IF;
-	SELECT string_agg(t.base::regclass::text, ', ') INTO left_over FROM portcullis_broker.row_table t JOIN pg_class c ON c.oid = t.base;
+	SELECT string_agg(t.base::regclass::text, ', ') INTO left_over FROM portcullis_broker.row_table t WHERE portcullis_broker.row_stands(t.base);
 	IF left_over IS NOT NULL THEN
 		RAISE EXCEPTION 'tables still have policies: %', left(left_over, 1000)
 			USING HINT = 'Delete the connection first, which takes them away.';
 	END IF;
 	DROP FUNCTION portcullis_broker.row_policies(jsonb), portcullis_broker.row_remove(oid), portcullis_broker.row_state(), portcullis_broker.row_fill(oid, jsonb, text),
 		portcullis_broker.row_filter(oid, jsonb, integer), portcullis_broker.row_operand(oid, jsonb, boolean, boolean),
+		portcullis_broker.row_stands(oid), portcullis_broker.row_listed(oid),
 		portcullis_broker.row_form(oid, name, text, text), portcullis_broker.row_values(oid, integer);
 	DROP TABLE portcullis_broker.row_table, portcullis_broker.row_person, portcullis_broker.row_slot;
 END $do$;
