@@ -28,7 +28,7 @@ func adversity(t *testing.T, w *world) {
 	}{
 		{"locks of plain users", plainLocks}, {"locks of DDL", ddlLocks}, {"many held", manyHeld}, {"hurried", hurried}, {"table made again", madeAgain}, {"schema renamed", schemaRenamed},
 		{"lease lost", leaseLost}, {"two at once", twoAtOnce}, {"role of others", roleOfOthers}, {"not enforceable", notEnforceable},
-		{"by-paths", byPaths}, {"by-paths that write", writePaths}, {"by-paths of foreign keys", keyPaths}, {"what hangs on tables", hanging}, {"memberships of others", membershipsOfOthers}, {"drift", drift}, {"dry run", dryRun}, {"unreachable database", unreachable}, {"session that became a set", lingering}, {"false broker", falseBroker}, {"broker that leaves code", leavingBroker}, {"publications", published}, {"a commit that comes late", lateCommit},
+		{"by-paths", byPaths}, {"by-paths that write", writePaths}, {"by-paths of foreign keys", keyPaths}, {"what hangs on tables", hanging}, {"memberships of others", membershipsOfOthers}, {"circles of memberships", circles}, {"passed on", passedOn}, {"drift", drift}, {"dry run", dryRun}, {"unreachable database", unreachable}, {"session that became a set", lingering}, {"false broker", falseBroker}, {"broker that leaves code", leavingBroker}, {"publications", published}, {"a commit that comes late", lateCommit},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := &adverse{world: *w, db: db, p: "p" + mode, q: "q" + mode}
@@ -401,7 +401,12 @@ func unreachable(t *testing.T, a *adverse) {
 	a.settled(want)
 	a.sql("postgres", "ALTER DATABASE %s ALLOW_CONNECTIONS false", away)
 	want.Sets[0].Members = []string{a.q}
+	if a.major < 16 { // else it is not ours to revoke
+		a.sql("postgres", "GRANT %s TO %s", a.roleFor("two"), a.roleFor("far"))
+		a.must(a.p, a.db, true, "SELECT * FROM app.u")
+	}
 	r := a.round(want)
+	a.must(a.p, a.db, false, "SELECT * FROM app.u")
 	if len(r.Pending) != 1 || r.Pending[0].Error.Code != "unknown_database" {
 		t.Errorf("%+v", r)
 	}

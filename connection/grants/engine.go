@@ -160,7 +160,7 @@ func (e *Engine) TakeBack(ctx context.Context) (connection.Report, error) {
 			report.Excess = append(report.Excess, left)
 			continue
 		}
-		report.Pending = append(report.Pending, e.pending(now, f.change, &f))
+		report.Pending = append(report.Pending, e.pending(now, f.change, &f, &obstacles{view: now, planner: p, target: e.o.Target}))
 	}
 	return report, nil
 }

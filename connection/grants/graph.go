@@ -115,6 +115,11 @@ func (g *graph) identities(login uint32) []uint32 {
 	return out
 }
 
+// becomes are the roles that a role can SET ROLE to as it is, itself first.
+func (g *graph) becomes(oid uint32) []uint32 {
+	return g.closure(oid, func(m membership) bool { return m.set })
+}
+
 // reach is all that a login can act with.
 type reach struct {
 	identities []uint32
@@ -180,25 +185,31 @@ func (g *graph) predefinedBits(oid uint32) bits {
 
 // path names the roles between a login and a role that it reaches, both left
 // out if they are the same.
-func (g *graph) path(login, target uint32) []string {
-	from := map[uint32]uint32{login: login}
-	queue := []uint32{login}
-	for len(queue) > 0 && from[target] == 0 {
-		next := queue[0]
-		queue = queue[1:]
-		for _, m := range g.memberOf[next] {
-			if _, ok := from[m.role]; !ok && (m.inherit || m.set || m.admin) {
-				from[m.role] = next
+func (g *graph) path(login, target uint32) (out []string) {
+	for _, m := range g.way(login, target, func(m membership) bool { return m.inherit || m.set || m.admin }) {
+		out = append(out, g.name(m.role))
+	}
+	return out
+}
+
+// way is one of the shortest by which a role is a member of another one; nil:
+// there is none.
+func (g *graph) way(from, to uint32, follow func(membership) bool) []membership {
+	by := map[uint32]membership{from: {}}
+	for queue := []uint32{from}; len(queue) > 0 && by[to].role == 0; queue = queue[1:] {
+		for _, m := range g.memberOf[queue[0]] {
+			if _, seen := by[m.role]; !seen && follow(m) {
+				by[m.role] = m
 				queue = append(queue, m.role)
 			}
 		}
 	}
-	if _, ok := from[target]; !ok || target == login {
+	if from == to || by[to].role == 0 {
 		return nil
 	}
-	var out []string
-	for at := target; at != login; at = from[at] {
-		out = append(out, g.name(at))
+	var out []membership
+	for at := to; at != from; at = by[at].member {
+		out = append(out, by[at])
 	}
 	slices.Reverse(out)
 	return out

@@ -33,6 +33,11 @@ type MadeRole struct {
 	Made    time.Time `json:"made"`
 }
 
+// leadsBy reports whether a role can be meant to be a member of a way.
+func (m MadeRole) leadsBy(way MadeRole) bool {
+	return m.Kind == RoleSet && way.Kind == RoleSchema || m.Kind == RoleSchema && way.Kind == RoleDatabase
+}
+
 // Ledger remembers, in our own store, the roles that we made on one instance.
 // Their grants and memberships need no entries: they cannot be older than the
 // role. Put is called, and must be durable, before the instance is changed.

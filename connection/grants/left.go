@@ -29,7 +29,7 @@ const (
 // failed because something hangs on the role.
 func (v *view) emptied(p *planner, c change, f *failure) bool {
 	r := v.cat.names[c.role]
-	if c.action != dropRole || f == nil || f.err.SQLState != "2BP01" || r == nil {
+	if c.action != dropRole || f == nil || f.err.SQLState != dependentExist || r == nil {
 		return false
 	}
 	if slices.ContainsFunc(v.plan.changes(), func(other change) bool { return other.role == c.role && other.action != dropRole }) {

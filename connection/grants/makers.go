@@ -38,7 +38,7 @@ func readMakers(ctx context.Context, conn *pgx.Conn, t connection.Target, c *cat
 	if t.Mode == connection.ModeBroker {
 		query = sqlMakers
 	}
-	mine := c.identities(c.account)
+	mine := c.becomes(c.account)
 	err = each(ctx, conn, func(rows pgx.Rows) error {
 		var oid uint32
 		err := rows.Scan(&oid)
@@ -64,7 +64,7 @@ func (p *planner) rolesAs() uint32 {
 	if p.target.Mode == connection.ModeBroker {
 		return p.cat.ownerRole
 	}
-	if owner != nil && owner.createRole && slices.Contains(p.cat.identities(p.cat.account), owner.oid) {
+	if owner != nil && owner.createRole && slices.Contains(p.cat.becomes(p.cat.account), owner.oid) {
 		return owner.oid
 	}
 	return p.cat.account

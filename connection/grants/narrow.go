@@ -203,7 +203,9 @@ func (p *planner) waysOf(members map[string]bool, kind RoleKind) map[string]bool
 	return ways
 }
 
-// keepMembers wants those members of a way that are not looked at.
+// keepMembers wants those members of a way that are not looked at. A membership
+// that nobody can want, as of a set in the way to a database, is not kept: granted
+// by others, it would be granted by us, too.
 func (p *planner) keepMembers(name string, looked map[string]bool) {
 	now := p.cat.names[name]
 	if now == nil {
@@ -211,8 +213,7 @@ func (p *planner) keepMembers(name string, looked map[string]bool) {
 	}
 	for _, m := range p.cat.members[now.oid] {
 		member := p.cat.name(m.member)
-		made, ours := p.ledger[member]
-		if !ours || made.Kind == RoleLogin || looked[member] {
+		if !p.ledger[member].leadsBy(p.ledger[name]) || looked[member] {
 			continue
 		}
 		if p.roles[name] == nil {

@@ -235,7 +235,7 @@ func (p *planner) revokeAs(d *database, grantor, owner uint32) (as string, ok bo
 			return p.as(who), true
 		}
 	}
-	if account.super || slices.Contains(p.cat.identities(account.oid), grantor) {
+	if account.super || slices.Contains(p.cat.becomes(account.oid), grantor) {
 		return p.as(grantor), true
 	}
 	return "", false

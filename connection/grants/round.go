@@ -129,19 +129,16 @@ func (d *database) unread(why string) {
 }
 
 // spare keeps roles that may hold something in a database that could not be
-// read, or that may be made yet: whether they are still wanted is not known.
+// read, or that may be made yet, and the ways there: whether they are still wanted
+// is not known.
 func (p *plan) spare(v *view) {
 	if len(v.broken) == 0 {
 		return
 	}
 	p.drops, p.forget = nil, nil
-	p.roles = slices.DeleteFunc(p.roles, func(c change) bool { return c.action == leaveRole && v.roleOf(c.member) })
-}
-
-// roleOf reports whether a name is of a role that holds our grants.
-func (v *view) roleOf(name string) bool {
-	m, ok := v.ledger[name]
-	return ok && m.Kind != RoleLogin
+	p.roles = slices.DeleteFunc(p.roles, func(c change) bool {
+		return c.action == leaveRole && v.ledger[c.member].leadsBy(v.ledger[c.role])
+	})
 }
 
 func (e *Engine) executor(s *sessions, v *view) *executor {
@@ -215,6 +212,7 @@ func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) 
 		}
 	}
 	p := v.planner(e.o.Target)
+	others := &obstacles{view: v, planner: p, target: e.o.Target}
 	var left []connection.Excess
 	for _, c := range v.plan.changes() {
 		if f := failures[c.key(v.cat.version)]; v.emptied(p, c, f) {
@@ -225,7 +223,10 @@ func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) 
 			left = append(left, x)
 			continue
 		}
-		r.Pending = append(r.Pending, e.pending(v, c, failures[c.key(v.cat.version)]))
+		if failures[c.key(v.cat.version)] == nil && others.again(c) {
+			continue // it holds that: pending is to revoke it with what should not be there
+		}
+		r.Pending = append(r.Pending, e.pending(v, c, failures[c.key(v.cat.version)], others))
 	}
 	for _, f := range v.plan.refused {
 		r.Pending = append(r.Pending, connection.Pending{Statement: "CREATE ROLE " + sqltext.Identifier(f.role), Since: e.since("CREATE ROLE " + sqltext.Identifier(f.role)), Error: f.err})
@@ -277,11 +278,14 @@ func (e *Engine) settle(ctx context.Context, v *view) error {
 	return nil
 }
 
-func (e *Engine) pending(v *view, c change, f *failure) connection.Pending {
+func (e *Engine) pending(v *view, c change, f *failure, others *obstacles) connection.Pending {
 	text := c.sql(v.cat.version)
 	p := connection.Pending{Statement: text, Revoke: c.revokes(), Since: e.since(text)}
 	if f != nil {
 		p.Error, p.Blocker = f.err, f.blocker
+		if known := others.of(c, f.err); known != nil {
+			p.Error = known
+		}
 	} else {
 		p.Error = &connection.Error{Code: "no_effect", Message: "the catalogs do not show it yet",
 			Hint: "It was changed back meanwhile, or the account may not do it; the next round tries again."}
@@ -315,7 +319,7 @@ func lackingText(reason string, tables []string) string {
 
 // planner is one that answers who acts for us on what was read.
 func (v *view) planner(t connection.Target) *planner {
-	p := &planner{plan: v.plan, cat: v.cat, target: t, admins: map[string]uint32{}}
+	p := &planner{plan: v.plan, cat: v.cat, ledger: v.ledger, target: t, admins: map[string]uint32{}}
 	p.asRole = p.rolesAs()
 	return p
 }

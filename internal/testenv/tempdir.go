@@ -22,12 +22,18 @@ func lockedTemp() (string, *os.File, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	// It gets its name when it is locked: another process that sweeps in between
+	// would take the folder for one that was left behind.
+	unlocked := filepath.Join(dir, lockName+".new")
+	lock, err := os.OpenFile(unlocked, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return "", nil, err
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return "", nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	if err := os.Rename(unlocked, filepath.Join(dir, lockName)); err != nil {
+		return "", nil, err
 	}
 	return dir, lock, nil
 }
