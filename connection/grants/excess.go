@@ -238,31 +238,40 @@ func (e *evaluator) describe(d *database, k *class, t int32, c *crowd, a entry, 
 		x.Via, x.Statement = append(x.Via, a.via), "ALTER TABLE "+a.via
 		return x
 	}
-	r := revocation{object: "TABLE " + quoteTable(ref.Schema, ref.Name), owner: k.owner, schema: k.schema, acl: k.acl}
-	privileges := onTable(got | got>>optionShift&tableBits)
-	if a.via != "" {
-		x.Via = append(x.Via, a.via)
-		r = revocation{object: "TABLE " + a.via, owner: a.owner, schema: d.schemas[a.schema], acl: d.onTheWay[a.via]}
-		privileges = 0
-		for _, t := range throughs {
-			if got&t[1] != 0 {
-				privileges |= t[0]
-			}
-		}
-		if got&byRule != 0 {
-			privileges |= a.need
+	if a.via == "" {
+		x.Statement = strings.Join(e.revokeOnTable(d, k, t, a, got), "; ")
+		return x
+	}
+	x.Via = append(x.Via, a.via)
+	r := revocation{object: "TABLE " + a.via, owner: a.owner, schema: d.schemas[a.schema], acl: d.onTheWay[a.via]}
+	for _, t := range throughs {
+		if got&t[1] != 0 {
+			r.privileges |= t[0]
 		}
 	}
-	what := strings.Join(privileges.names(), ", ")
-	switch {
-	case got&throughFunction != 0:
+	if got&byRule != 0 {
+		r.privileges |= a.need
+	}
+	what := strings.Join(r.privileges.names(), ", ")
+	if got&throughFunction != 0 {
 		r.object, what = "FUNCTION "+a.via, "EXECUTE"
-	case a.via == "" && got&(tableBits|columnBits) == 0:
-		what = "GRANT OPTION FOR " + what
 	}
-	r.privileges = privileges
 	x.Statement = strings.Join(e.revokePrivileges(r, what, a, nil), "; ")
 	return x
+}
+
+// revokeOnTable are the statements that revoke what is too much on a table, and
+// no more: who has a privilege rightly loses its grant option alone.
+func (e *evaluator) revokeOnTable(d *database, k *class, t int32, a entry, got bits) (out []string) {
+	ref := d.tables[t].ref
+	r := revocation{object: "TABLE " + quoteTable(ref.Schema, ref.Name), owner: k.owner, schema: k.schema, acl: k.acl}
+	if r.privileges = onTable(got); r.privileges != 0 {
+		out = e.revokePrivileges(r, strings.Join(r.privileges.names(), ", "), a, nil)
+	}
+	if r.privileges = got >> optionShift & tableBits &^ onTable(got); r.privileges != 0 {
+		out = append(out, e.revokePrivileges(r, "GRANT OPTION FOR "+strings.Join(r.privileges.names(), ", "), a, nil)...)
+	}
+	return out
 }
 
 // revocation is what is revoked, and where.

@@ -83,3 +83,24 @@ func (a *adverse) passed(r connection.Report, pending, who string, statements ..
 	}
 	return run
 }
+
+// optionsOfOthers: of what others gave a role of ours before the policies did, a
+// DBA is told to revoke what is beyond its access, and nothing else.
+func optionsOfOthers(t *testing.T, a *adverse) {
+	want := a.want()
+	before := a.want()
+	before.Sets[1].Tables = before.Sets[1].Tables[:1]
+	a.settled(before)
+	two := a.roleFor("two")
+	a.sql(a.db, "GRANT SELECT, TRIGGER ON app.u TO %s WITH GRANT OPTION", two)
+	r := a.round(want)
+	if told := len(r.Excess) > 0; told != (a.target.Mode == connection.ModeGrantor) {
+		t.Errorf("%+v", r.Excess)
+	}
+	a.runs(r)
+	a.must(a.q, a.db, true, "SELECT * FROM app.u")
+	if r := a.settled(want); r.Exceeds+r.Lacks+len(r.Excess) > 0 {
+		t.Errorf("%+v", r)
+	}
+	a.sql(a.db, "REVOKE ALL ON app.u FROM %s", two) // it would keep the role from being dropped
+}
