@@ -122,7 +122,9 @@ func (w *wanted[T]) prune(ctx context.Context, c *change, r *ApplyReply) error {
 		if err := w.kind.drop(ctx, c, v); err != nil {
 			var e *Error
 			if errors.As(err, &e) {
-				return conflict(w.kind.name, "%s cannot be deleted: %s", w.kind.keyText(v), e.Message)
+				refused := conflict(w.kind.name, "%s cannot be deleted: %s", w.kind.keyText(v), e.Message)
+				refused.Hint = e.Hint
+				return refused
 			}
 			return err
 		}

@@ -109,13 +109,15 @@ func (w *crawlStore) level(ctx context.Context, tx pgx.Tx, level string, parent 
 		WHERE connection = $1 AND parent IS NOT DISTINCT FROM $2 AND level = $3 AND name = $5 AND oid < 0 AND dropped IS NULL`, w.connection.ID, parent, level, oid, name); err != nil {
 		return "", false, err
 	}
-	err = tx.QueryRow(ctx, `WITH before AS (SELECT full_name FROM portcullis.connection_objects
-			WHERE connection = $1 AND parent IS NOT DISTINCT FROM $2 AND oid = $4 AND level = $3 AND dropped IS NULL)
-		INSERT INTO portcullis.connection_objects AS o (id, connection, parent, level, oid, name, full_name, remote_owner)
+	if renamed, err = w.rename(ctx, tx, `SELECT id, $5 FROM portcullis.connection_objects
+		WHERE connection = $1 AND parent IS NOT DISTINCT FROM $2 AND oid = $3 AND level = $4 AND dropped IS NULL`, parent, oid, level, full); err != nil {
+		return "", false, err
+	}
+	err = tx.QueryRow(ctx, `INSERT INTO portcullis.connection_objects AS o (id, connection, parent, level, oid, name, full_name, remote_owner)
 		VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (connection, coalesce(parent, connection), oid) WHERE dropped IS NULL
-			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, former = `+formerNames("EXCLUDED.full_name")+`, remote_owner = EXCLUDED.remote_owner, last_seen = now()
-		RETURNING id::text, coalesce((SELECT full_name <> $6 FROM before), false)`, w.connection.ID, parent, level, oid, name, full, owner).Scan(&id, &renamed)
+			DO UPDATE SET name = EXCLUDED.name, remote_owner = EXCLUDED.remote_owner, last_seen = now()
+		RETURNING id::text`, w.connection.ID, parent, level, oid, name, full, owner).Scan(&id)
 	return id, renamed, err
 }
 
@@ -155,16 +157,20 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 		WHERE o.parent = s.id AND s.parent = $1 AND s.id <> $2 AND o.connection = $4 AND o.dropped IS NULL AND o.oid = ANY ($3::bigint[])`, database, schema, oids, w.connection.ID); err != nil {
 		return err
 	}
+	if _, err := w.rename(ctx, tx, `SELECT o.id, r.full_name FROM jsonb_to_recordset($2::jsonb) AS r (oid bigint, full_name text)
+		JOIN portcullis.connection_objects o ON o.connection = $1 AND o.parent = $3 AND o.oid = r.oid AND o.dropped IS NULL`, body, schema); err != nil {
+		return err
+	}
 	_, err = tx.Exec(ctx, `INSERT INTO portcullis.connection_objects AS o (id, connection, parent, level, oid, name, full_name, kind, remote_owner, comment, labels, columns, parents, not_enforceable, fix)
 		SELECT gen_random_uuid(), $1, $2::uuid, 'table', r.oid, r.name, r.full_name, r.kind, r.remote_owner, r.comment, r.labels, r.columns, r.parents, r.not_enforceable, r.fix
 		FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, name text, full_name text, kind text, remote_owner text, comment text, labels text[], columns jsonb, parents bigint[],
 			not_enforceable text, fix text)
 		ON CONFLICT (connection, coalesce(parent, connection), oid) WHERE dropped IS NULL
-			DO UPDATE SET name = EXCLUDED.name, full_name = EXCLUDED.full_name, former = `+formerNames("EXCLUDED.full_name")+`, kind = EXCLUDED.kind, remote_owner = EXCLUDED.remote_owner,
+			DO UPDATE SET name = EXCLUDED.name, kind = EXCLUDED.kind, remote_owner = EXCLUDED.remote_owner,
 				comment = EXCLUDED.comment, labels = EXCLUDED.labels, columns = EXCLUDED.columns, parents = EXCLUDED.parents,
 				not_enforceable = EXCLUDED.not_enforceable, fix = EXCLUDED.fix, last_seen = now()
-			WHERE (o.name, o.full_name, o.kind, o.remote_owner, o.comment, o.labels, o.columns, o.parents, o.not_enforceable, o.fix) IS DISTINCT FROM
-				(EXCLUDED.name, EXCLUDED.full_name, EXCLUDED.kind, EXCLUDED.remote_owner, EXCLUDED.comment, EXCLUDED.labels, EXCLUDED.columns, EXCLUDED.parents, EXCLUDED.not_enforceable, EXCLUDED.fix)`, w.connection.ID, schema, body)
+			WHERE (o.name, o.kind, o.remote_owner, o.comment, o.labels, o.columns, o.parents, o.not_enforceable, o.fix) IS DISTINCT FROM
+				(EXCLUDED.name, EXCLUDED.kind, EXCLUDED.remote_owner, EXCLUDED.comment, EXCLUDED.labels, EXCLUDED.columns, EXCLUDED.parents, EXCLUDED.not_enforceable, EXCLUDED.fix)`, w.connection.ID, schema, body)
 	return err
 }
 
@@ -177,7 +183,7 @@ func (w *crawlStore) tables(ctx context.Context, tx pgx.Tx, database, schema, sc
 func (w *crawlStore) inherit(ctx context.Context, tx pgx.Tx, which string, args ...any) error {
 	args = append([]any{w.connection.ID}, args...)
 	if _, err := tx.Exec(ctx, `WITH taken AS (
-			UPDATE portcullis.connection_objects o SET enforce = w.enforce, tags = w.tags, owners = w.owners, column_tags = w.column_tags
+			UPDATE portcullis.connection_objects o SET enforce = w.enforce, tags = w.tags, owners = w.owners, column_tags = w.column_tags, given_as = NULL, columns_given_as = '{}'
 			FROM portcullis.connection_waiting w
 			WHERE w.connection = $1 AND o.connection = $1 AND o.full_name = w.full_name AND o.dropped IS NULL AND o.last_seen = now() AND (`+which+`)
 			RETURNING o.full_name)
@@ -189,24 +195,22 @@ func (w *crawlStore) inherit(ctx context.Context, tx pgx.Tx, which string, args 
 		had AS (
 			SELECT o.id, b.id AS was, b.dropped FROM o JOIN portcullis.connection_objects b ON b.connection = $1 AND b.level = o.level AND b.full_name = o.full_name AND b.id <> o.id
 			UNION ALL
-			SELECT o.id, b.id, b.dropped FROM (SELECT id, level, dropped, unnest(former) AS name FROM portcullis.connection_objects WHERE connection = $1 AND former <> '{}') b
-				JOIN o ON o.full_name = b.name AND o.level = b.level AND o.id <> b.id),
+			SELECT o.id, b.id, b.dropped FROM o JOIN portcullis.connection_former f ON f.connection = $1 AND f.name = o.full_name AND f.object <> o.id
+				JOIN portcullis.connection_objects b ON b.id = f.object),
 		last AS MATERIALIZED (SELECT DISTINCT ON (id) id, was, dropped FROM had ORDER BY id, dropped DESC NULLS FIRST),
 		meant AS (
 			INSERT INTO portcullis.policy_followed (policy, object, column_name, name)
 			SELECT f.policy, l.id, f.column_name, f.name FROM last l JOIN o ON o.id = l.id JOIN portcullis.policy_followed f ON f.object = l.was
 			JOIN portcullis.policies p ON p.id = f.policy
 			WHERE p.kind <> 'subscription' OR l.dropped IS NOT NULL OR f.name = o.full_name ON CONFLICT DO NOTHING)
-		UPDATE portcullis.connection_objects n SET enforce = b.enforce, tags = b.tags, owners = b.owners, column_tags = b.column_tags
+		UPDATE portcullis.connection_objects n SET enforce = b.enforce, tags = b.tags, owners = b.owners, column_tags = b.column_tags,
+			given_as = nullif(coalesce(b.given_as, b.full_name), n.full_name), columns_given_as = CASE WHEN b.dropped IS NULL THEN '{}' ELSE b.columns_given_as END
 		FROM last l JOIN portcullis.connection_objects b ON b.id = l.was
 		WHERE n.id = l.id AND n.enforce IS NULL AND n.tags = '{}' AND n.column_tags = '{}'`, args...); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects b SET former = array_remove(b.former, t.full_name)
-		FROM (SELECT f.id, o.full_name FROM (SELECT id, level, unnest(former) AS name FROM portcullis.connection_objects WHERE connection = $1 AND former <> '{}') f
-			JOIN portcullis.connection_objects o ON o.full_name = f.name AND o.connection = $1 AND o.level = f.level AND o.id <> f.id
-			WHERE o.last_seen = now() AND o.dropped IS NULL AND (`+which+`)) t
-		WHERE b.id = t.id`, args...)
+	_, err := tx.Exec(ctx, `DELETE FROM portcullis.connection_former f USING portcullis.connection_objects o
+		WHERE f.connection = $1 AND f.name = o.full_name AND o.connection = $1 AND o.id <> f.object AND o.last_seen = now() AND o.dropped IS NULL AND (`+which+`)`, args...)
 	return err
 }
 
@@ -248,7 +252,7 @@ func (w *crawlStore) finishDatabase(ctx context.Context, tx pgx.Tx, db connectio
 			return err
 		}
 		if renamed || schemaRenamed {
-			if err := w.rename(ctx, tx, row); err != nil {
+			if err := w.renameTables(ctx, tx, row); err != nil {
 				return err
 			}
 		}
@@ -267,11 +271,6 @@ func (w *crawlStore) finishDatabase(ctx context.Context, tx pgx.Tx, db connectio
 	return w.inherit(ctx, tx, "o.parent = $2 OR o.id = $2", id)
 }
 
-// formerNames is o.former of an object whose full name becomes another.
-func formerNames(now string) string {
-	return "CASE WHEN o.full_name = " + now + " THEN o.former ELSE array_append(array_remove(array_remove(o.former, " + now + "), o.full_name), o.full_name) END"
-}
-
 // holdIfRenamed keeps policies as they are where names of tables will change with those above.
 func (w *crawlStore) holdIfRenamed(ctx context.Context, tx pgx.Tx, db connection.Database) error {
 	oids, names := make([]int64, 0, len(db.Schemas)), make([]string, 0, len(db.Schemas))
@@ -287,16 +286,14 @@ func (w *crawlStore) holdIfRenamed(ctx context.Context, tx pgx.Tx, db connection
 	return holdPolicies(ctx, tx)
 }
 
-// rename makes the names of tables in a schema anew from the schema's.
-func (w *crawlStore) rename(ctx context.Context, tx pgx.Tx, schema string) error {
+// renameTables makes the names of tables in a schema anew from the schema's.
+func (w *crawlStore) renameTables(ctx context.Context, tx pgx.Tx, schema string) error {
 	w.changed = true
 	if err := followTables(ctx, tx, "SELECT o.id, o.full_name AS was FROM portcullis.connection_objects o WHERE o.parent = $1 AND o.dropped IS NULL", schema); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET full_name = n.full_name, former = `+formerNames("n.full_name")+`
-		FROM (SELECT t.id, s.full_name || '.' || CASE WHEN t.name ~ '[."]' THEN '"' || replace(t.name, '"', '""') || '"' ELSE t.name END AS full_name
-			FROM portcullis.connection_objects t JOIN portcullis.connection_objects s ON s.id = t.parent WHERE s.id = $1 AND t.dropped IS NULL) n
-		WHERE o.id = n.id`, schema)
+	_, err := w.rename(ctx, tx, `SELECT t.id, s.full_name || '.' || CASE WHEN t.name ~ '[."]' THEN '"' || replace(t.name, '"', '""') || '"' ELSE t.name END
+		FROM portcullis.connection_objects t JOIN portcullis.connection_objects s ON s.id = t.parent WHERE s.connection = $1 AND s.id = $2 AND t.dropped IS NULL`, schema)
 	return err
 }
 

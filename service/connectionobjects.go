@@ -58,12 +58,14 @@ type ObjectSettings struct {
 	Tags    []string     `json:"tags,omitempty"`
 	Owners  []Owner      `json:"owners,omitempty"`
 	Columns []ColumnTags `json:"columns,omitempty"` // of a table
+	Was     string       `json:"was,omitempty"`     // its name when this was stated, where that is another one; not for requests
 }
 
 // ColumnTags are the tags of a column.
 type ColumnTags struct {
 	Name string   `json:"name"`
 	Tags []string `json:"tags"`
+	Was  string   `json:"was,omitempty"` // as that of ObjectSettings
 }
 
 func (o *ObjectSettings) empty() bool {
@@ -91,7 +93,7 @@ func normalizeObjectSettings(o *ObjectSettings) error {
 	if err := checkName("name", o.Name, 1024); err != nil {
 		return err
 	}
-	o.Name = connection.Canonical(o.Name)
+	o.Name, o.Was = connection.Canonical(o.Name), ""
 	if o.State == "" {
 		o.State = stateInherit
 	}
@@ -113,6 +115,7 @@ func normalizeObjectSettings(o *ObjectSettings) error {
 			return invalid(at+".name", "column %q is listed twice", c.Name)
 		}
 		seen[c.Name] = true
+		c.Was = ""
 		if c.Tags, err = normalizeTags(at+".tags", c.Tags); err != nil {
 			return err
 		}
@@ -133,11 +136,11 @@ func listObjectSettings(ctx context.Context, q querier, key []string) ([]ObjectS
 	if key != nil {
 		key = []string{connection.Canonical(key[0])}
 	}
-	rows, err := q.Query(ctx, `SELECT o.full_name, o.enforce, o.tags, o.owners, o.column_tags FROM portcullis.connection_objects o
+	rows, err := q.Query(ctx, `SELECT o.full_name, o.enforce, o.tags, o.owners, o.column_tags, coalesce(o.given_as, ''), o.columns_given_as FROM portcullis.connection_objects o
 			JOIN portcullis.connections c ON c.id = o.connection AND NOT c.deleting
 		WHERE o.dropped IS NULL AND ($1::text IS NULL OR o.full_name = $1) AND (o.enforce IS NOT NULL OR o.tags <> '{}' OR o.owners <> '[]' OR o.column_tags <> '{}')
 		UNION ALL
-		SELECT w.full_name, w.enforce, w.tags, w.owners, w.column_tags FROM portcullis.connection_waiting w
+		SELECT w.full_name, w.enforce, w.tags, w.owners, w.column_tags, '', '{}' FROM portcullis.connection_waiting w
 			JOIN portcullis.connections c ON c.id = w.connection AND NOT c.deleting
 		WHERE $1::text IS NULL OR w.full_name = $1 ORDER BY 1`, part(key, 0))
 	if err != nil {
@@ -146,7 +149,8 @@ func listObjectSettings(ctx context.Context, q querier, key []string) ([]ObjectS
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (o ObjectSettings, err error) {
 		var enforce *bool
 		var columns map[string][]string
-		if err := r.Scan(&o.Name, &enforce, &o.Tags, &o.Owners, &columns); err != nil {
+		var given map[string]string
+		if err := r.Scan(&o.Name, &enforce, &o.Tags, &o.Owners, &columns, &o.Was, &given); err != nil {
 			return o, err
 		}
 		o.State = stateText(enforce)
@@ -155,7 +159,7 @@ func listObjectSettings(ctx context.Context, q querier, key []string) ([]ObjectS
 			o.Owners = nil
 		}
 		for _, name := range sortedKeys(columns) {
-			o.Columns = append(o.Columns, ColumnTags{Name: name, Tags: columns[name]})
+			o.Columns = append(o.Columns, ColumnTags{Name: name, Tags: columns[name], Was: given[name]})
 		}
 		return o, nil
 	})
@@ -186,12 +190,12 @@ func putObjectSettings(ctx context.Context, c *change, o *ObjectSettings) error 
 			columns[col.Name] = col.Tags
 		}
 	}
-	if err := columnsNotRenamed(ctx, c, o); err != nil {
+	if err := keepsGiven(ctx, c, o); err != nil {
 		return err
 	}
 	args := []any{o.Name, stateValue(o.State), listOrEmpty(o.Tags), listOrEmpty(o.Owners), columns}
 	var id string
-	err := c.QueryRow(ctx, `UPDATE portcullis.connection_objects SET enforce = $2, tags = $3, owners = $4, column_tags = $5
+	err := c.QueryRow(ctx, `UPDATE portcullis.connection_objects SET enforce = $2, tags = $3, owners = $4, column_tags = $5, given_as = NULL, columns_given_as = '{}'
 		WHERE full_name = $1 AND dropped IS NULL RETURNING connection::text`, args...).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return waitForObject(ctx, c, o, args)

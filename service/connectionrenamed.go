@@ -1,9 +1,9 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,6 +26,7 @@ type renaming struct {
 	was, is string // full names
 	columns map[string]string
 	tags    map[string][]string // of columns, moved along; nil: as they were
+	given   map[string]string   // the names that these tags were stated for
 }
 
 // renamings compares tables as a crawl found them with those of the store, by OID.
@@ -39,7 +40,7 @@ func (w *crawlStore) renamings(ctx context.Context, tx pgx.Tx, database connecti
 		if err != nil {
 			return nil, err
 		}
-		rows, err := tx.Query(ctx, `SELECT o.id::text, o.full_name, r.full_name, o.columns, r.columns, o.column_tags
+		rows, err := tx.Query(ctx, `SELECT o.id::text, o.full_name, r.full_name, o.columns, r.columns, o.column_tags, o.columns_given_as
 			FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, full_name text, columns jsonb)
 				JOIN portcullis.connection_objects o ON o.connection = $1 AND o.oid = r.oid AND o.level = 'table' AND o.dropped IS NULL
 				JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent AND d.oid = $2
@@ -62,7 +63,8 @@ func (w *crawlStore) renamings(ctx context.Context, tx pgx.Tx, database connecti
 func scanRenaming(row pgx.CollectableRow) (r renaming, err error) {
 	var before, after []connection.Column
 	var tags map[string][]string
-	if err := row.Scan(&r.id, &r.was, &r.is, &before, &after, &tags); err != nil {
+	var given map[string]string
+	if err := row.Scan(&r.id, &r.was, &r.is, &before, &after, &tags, &given); err != nil {
 		return r, err
 	}
 	was := map[int16]string{}
@@ -75,25 +77,31 @@ func scanRenaming(row pgx.CollectableRow) (r renaming, err error) {
 			r.columns[old] = c.Name
 		}
 	}
-	r.tags = renamedTags(r.columns, tags)
+	r.moveTags(tags, given)
 	return r, nil
 }
 
-// renamedTags moves tags to the new names of columns; nil: none of these has any.
-// A name that is still there keeps its tags as well: they were given to the name.
-func renamedTags(columns map[string]string, tags map[string][]string) map[string][]string {
-	out := maps.Clone(tags)
+// moveTags moves tags to the new names of columns. A name that is still there keeps
+// its tags as well: they were given to the name.
+func (r *renaming) moveTags(tags map[string][]string, given map[string]string) {
+	out, as := maps.Clone(tags), maps.Clone(given)
+	for old := range r.columns {
+		delete(as, old)
+	}
 	changed := false
-	for old, now := range columns {
-		if len(tags[old]) > 0 {
-			out[now] = sortedSet(append(slices.Clone(tags[old]), out[now]...))
-			changed = true
+	for old, now := range r.columns {
+		if len(tags[old]) == 0 {
+			continue
+		}
+		changed = true
+		out[now] = sortedSet(append(slices.Clone(tags[old]), out[now]...))
+		if as[now] = cmp.Or(given[old], old); as[now] == now {
+			delete(as, now)
 		}
 	}
-	if !changed {
-		return nil
+	if changed {
+		r.tags, r.given = out, as
 	}
-	return out
 }
 
 // holdPolicies keeps policies as they are until the end of the transaction: one
@@ -112,7 +120,7 @@ func follow(ctx context.Context, tx pgx.Tx, list []renaming) error {
 			ids, was = append(ids, r.id), append(was, r.was)
 		}
 		if r.tags != nil {
-			if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET column_tags = $2 WHERE id = $1", r.id, r.tags); err != nil {
+			if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET column_tags = $2, columns_given_as = $3 WHERE id = $1", r.id, r.tags, r.given); err != nil {
 				return err
 			}
 		}
@@ -234,8 +242,9 @@ func (f *followed) onto(id [16]byte, columns []policy.TaggedColumn) {
 
 // renamedTo are the tables that had a name before which none has now.
 func renamedTo(ctx context.Context, q querier, name string) ([]string, error) {
-	rows, err := q.Query(ctx, `SELECT o.full_name FROM portcullis.connection_objects o JOIN portcullis.connections c ON c.id = o.connection AND NOT c.deleting
-		WHERE c.name = $2 AND o.former <> '{}' AND $1 = ANY (o.former) AND o.dropped IS NULL ORDER BY 1`, name, firstPart(name))
+	rows, err := q.Query(ctx, `SELECT o.full_name FROM portcullis.connection_former f JOIN portcullis.connections c ON c.id = f.connection AND NOT c.deleting
+			JOIN portcullis.connection_objects o ON o.id = f.object AND o.dropped IS NULL
+		WHERE c.name = $2 AND f.name = $1 ORDER BY 1`, name, firstPart(name))
 	if err != nil {
 		return nil, err
 	}
@@ -250,31 +259,5 @@ func notRenamed(ctx context.Context, q querier, field, name string) error {
 	}
 	e := invalid(field, "%s was renamed: it is %s now", name, now[0])
 	e.Hint = fmt.Sprintf("Write %s. Whatever gets the old name later begins with the same settings.", now[0])
-	return e
-}
-
-// columnsNotRenamed refuses settings that state tags of a column that is not there and leave
-// out one that is there and has some: it may be the same column, which was renamed since
-// a state file was written, and without its tags it would be shown.
-func columnsNotRenamed(ctx context.Context, q querier, o *ObjectSettings) error {
-	stated := make([]string, 0, len(o.Columns))
-	for _, c := range o.Columns {
-		stated = append(stated, c.Name)
-	}
-	var at int
-	var missing, tagged string
-	err := q.QueryRow(ctx, `WITH o AS (SELECT column_tags, columns FROM portcullis.connection_objects WHERE full_name = $1 AND dropped IS NULL),
-		there AS (SELECT x ->> 'name' AS name FROM o, `+elementsSQL("o.columns")+` x)
-		SELECT s.at - 1, s.name, t.name FROM unnest($2::text[]) WITH ORDINALITY s(name, at), o, jsonb_object_keys(o.column_tags) t(name)
-		WHERE s.name NOT IN (SELECT name FROM there) AND t.name IN (SELECT name FROM there) AND t.name <> ALL ($2)
-		ORDER BY s.at, t.name LIMIT 1`, o.Name, stated).Scan(&at, &missing, &tagged)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("compare the columns of %s: %w", o.Name, err)
-	}
-	e := invalid(indexed("columns", at)+".name", "%s has no column %q, and its column %q would lose its tags", o.Name, missing, tagged)
-	e.Hint = fmt.Sprintf("If it was renamed, state the tags of %q. If not, leave %q out until it is there.", tagged, missing)
 	return e
 }

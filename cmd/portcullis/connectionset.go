@@ -96,6 +96,12 @@ func (i *invocation) editObject(ctx context.Context, c *service.Client, name, co
 			return err
 		}
 	}
+	// What it got under another name cannot be taken off before it was stated under this one.
+	if o.Was != "" || slices.ContainsFunc(o.Columns, func(col service.ColumnTags) bool { return col.Was != "" }) {
+		if err := c.Call(ctx, http.MethodPut, at, o, nil); err != nil {
+			return err
+		}
+	}
 	edit(&o)
 	o.Columns = slices.DeleteFunc(o.Columns, func(col service.ColumnTags) bool { return len(col.Tags) == 0 })
 	if len(o.Tags)+len(o.Owners)+len(o.Columns) == 0 && (o.State == "" || o.State == "inherit") {
