@@ -125,7 +125,14 @@ type Database struct {
 	Name    string   `json:"name"`
 	Owner   string   `json:"owner"`
 	Schemas []Schema `json:"schemas,omitempty"`
+	LeftOut LeftOut  `json:"left_out,omitzero"`
 	Err     *Error   `json:"error,omitempty"` // it could not be crawled: keep what was last seen
+}
+
+// LeftOut are OIDs of what crawls leave out, and which is there all the same.
+type LeftOut struct {
+	Schemas []uint32 `json:"schemas,omitempty"`
+	Tables  []uint32 `json:"tables,omitempty"`
 }
 
 // Server is what answered: two spellings of one host have one SystemID.

@@ -68,7 +68,7 @@ func samples() []sample {
 		{"", "POST", "/v1/node/resync", reflect.TypeFor[resyncRequest](), `{"node":"engine","data_source":"x"}`, nil},
 		{"", "POST", "/v1/token", reflect.TypeFor[tokenRequest](), `{"api_key":"pk_x","node":"engine"}`, nil},
 		{"", "POST", "/v1/people/ana/sql-account", reflect.TypeFor[accountRequest](), `{"role":"r2","node":"n","password":"p"}`, nil},
-		{"", "POST", "/v1/connection_objects", reflect.TypeFor[ObjectSettings](), `{"name":"c.d.s.t","state":"enable","tags":["T"],"owners":[{"group":"safety"}],"columns":[{"name":"c","tags":["T"]}]}`, nil},
+		{"", "POST", "/v1/connection_objects", reflect.TypeFor[ObjectSettings](), `{"name":"c.d.s.t","state":"enable","tags":["T"],"owners":[{"group":"safety"}],"columns":[{"name":"c","tags":["T"]}],"was":"c.d.s.u"}`, []string{"was"}},
 		{"", "POST", "/v1/connection_accounts", reflect.TypeFor[MappedAccount](), `{"connection":"c","iamid":"local","userid":"ana","state":"manual","account":"a","role":"r","kind":"role"}`, nil},
 		{"", "POST", "/v1/connection_query_audits", reflect.TypeFor[ConnectionQueryAudit](), `{"connection":"c","who":"mapped"}`, []string{"lost"}},
 	}

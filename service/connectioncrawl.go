@@ -19,6 +19,7 @@ type crawlStore struct {
 	connection Connection
 	fence      int64
 	visited    map[uint32][]visitedSchema // by database
+	leftOut    []uint32                   // databases
 	changed    bool                       // something that enforcement reads is another than before
 }
 
@@ -68,6 +69,14 @@ const objectsAtOnce = 1000
 func (w *crawlStore) visit(ctx context.Context, db connection.Database, schema connection.Schema) error {
 	return w.transaction(ctx, func(tx pgx.Tx) error {
 		name := fullName(w.connection.Name, db.Name, schema.Name)
+		oids := make([]int64, 0, len(schema.Objects))
+		for _, o := range schema.Objects {
+			oids = append(oids, int64(o.OID))
+		}
+		if err := w.reappear(ctx, tx, `o.level = 'table' AND o.oid = ANY ($2::bigint[]) AND EXISTS (SELECT FROM portcullis.connection_objects s
+			JOIN portcullis.connection_objects d ON d.id = s.parent WHERE s.id = o.parent AND d.oid = $3)`, oids, db.OID); err != nil {
+			return err
+		}
 		renamed, err := w.renamings(ctx, tx, db, name, schema.Objects)
 		if err != nil {
 			return err
@@ -88,10 +97,6 @@ func (w *crawlStore) visit(ctx context.Context, db connection.Database, schema c
 		if err != nil {
 			return err
 		}
-		oids := make([]int64, 0, len(schema.Objects))
-		for _, o := range schema.Objects {
-			oids = append(oids, int64(o.OID))
-		}
 		w.visited[db.OID] = append(w.visited[db.OID], visitedSchema{id, oids})
 		w.changed = true
 		for chunk := range slices.Chunk(schema.Objects, objectsAtOnce) {
@@ -107,6 +112,9 @@ func (w *crawlStore) visit(ctx context.Context, db connection.Database, schema c
 func (w *crawlStore) level(ctx context.Context, tx pgx.Tx, level string, parent *string, oid uint32, name, owner, full string) (id string, renamed bool, err error) {
 	if _, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects SET oid = $4
 		WHERE connection = $1 AND parent IS NOT DISTINCT FROM $2 AND level = $3 AND name = $5 AND oid < 0 AND dropped IS NULL`, w.connection.ID, parent, level, oid, name); err != nil {
+		return "", false, err
+	}
+	if err := w.reappear(ctx, tx, "o.parent IS NOT DISTINCT FROM $2 AND o.oid = $3 AND o.level = $4", parent, oid, level); err != nil {
 		return "", false, err
 	}
 	if renamed, err = w.rename(ctx, tx, `SELECT id, $5 FROM portcullis.connection_objects
@@ -224,7 +232,10 @@ func (w *crawlStore) finish(ctx context.Context, databases []connection.Database
 		}
 	}
 	return w.transaction(ctx, func(tx pgx.Tx) error {
-		if err := w.drop(ctx, tx, "level = 'database' AND connection = $1 AND oid <> ALL ($2::bigint[])", w.connection.ID, seen); err != nil || !w.changed {
+		if err := w.drop(ctx, tx, "level = 'database' AND connection = $1 AND oid <> ALL ($2::bigint[])", w.connection.ID, seen); err != nil {
+			return err
+		}
+		if err := w.hideDatabases(ctx, tx); err != nil || !w.changed {
 			return err
 		}
 		_, err := tx.Exec(ctx, "UPDATE portcullis.connections SET objects_version = objects_version + 1 WHERE id = $1", w.connection.ID)
@@ -267,6 +278,9 @@ func (w *crawlStore) finishDatabase(ctx context.Context, tx pgx.Tx, db connectio
 		if err := w.dropTables(ctx, tx, v.id, v.oids); err != nil {
 			return err
 		}
+	}
+	if err := w.hide(ctx, tx, id, db.LeftOut); err != nil {
+		return err
 	}
 	return w.inherit(ctx, tx, "o.parent = $2 OR o.id = $2", id)
 }

@@ -62,6 +62,14 @@ func TestRenamingIsNoWayOutOfPolicies(t *testing.T) {
 	if !w.can("ben", "SELECT * FROM sold.orders2") {
 		t.Error("ben lost what no filter keeps from him")
 	}
+	// Where crawls do not look it is still the same, and when it comes back under other names, too.
+	runAt(t, w.pg, "ALTER SCHEMA sold RENAME TO portcullis_views; ALTER TABLE portcullis_views.orders2 RENAME TO orders3")
+	w.sync()
+	runAt(t, w.pg, "CREATE SCHEMA back; ALTER TABLE portcullis_views.orders3 SET SCHEMA back; ALTER SCHEMA portcullis_views RENAME TO sold; SELECT portcullis_broker.list_schema('back')")
+	closed("came back", "sold.orders", "back.orders3", "sold.notes")
+	if !w.can("ben", "INSERT INTO back.orders3 VALUES (3, 'z')") || !w.can("ben", "SELECT * FROM sold.orders") {
+		t.Error("ben lost what he may do when the tables came back")
+	}
 	var e Explanation
 	if w.must("GET", "/v1/explain?user=ana&data_source=shop.shop.sold.notes", nil, &e); fmt.Sprint(e.Masks) != "[text: null by hide]" {
 		t.Errorf("explained: %+v", e)

@@ -317,6 +317,7 @@ func (l *connectionLoop) crawl(ctx context.Context, target connection.Target, op
 	told := time.Time{}
 	started := l.c.now()
 	databases, err := crawl.Crawl(ctx, crawl.Options{Open: open, Target: target, Since: since, Visit: w.visit,
+		LeftOut: func(databases []uint32) { w.leftOut = databases },
 		Progress: func(p crawl.Progress) {
 			if now := l.c.now(); now.Sub(told) > time.Second {
 				told = now

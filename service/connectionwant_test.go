@@ -57,11 +57,18 @@ func storeOnly(t *testing.T) *fixture {
 
 func (s *seen) crawl(t *testing.T, databases ...connection.Database) {
 	t.Helper()
+	s.crawlBut(t, nil, databases...)
+}
+
+// crawlBut is a crawl that leaves databases out.
+func (s *seen) crawlBut(t *testing.T, leftOut []uint32, databases ...connection.Database) {
+	t.Helper()
 	fence, err := s.f.store.takeLease(t.Context(), s.id, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := newCrawlStore(s.f.store, s.c, fence)
+	w.leftOut = leftOut
 	for _, db := range databases {
 		for _, schema := range db.Schemas {
 			if schema.Objects == nil {

@@ -9,7 +9,8 @@
 // tables. A partition is listed as a table of its own, with Object.PartitionOf:
 // PostgreSQL checks a query that names it against its own privileges, not
 // against its parent's. Left out are system and temporary schemas, those of the
-// broker, and the databases template0, template1 and rdsadmin.
+// broker, and the databases template0, template1 and rdsadmin; what lies there is
+// told by OID (LeftOut), so that what comes back from there is known again.
 //
 // The catalogs that are read are readable by every role that may connect.
 package crawl
@@ -45,6 +46,9 @@ type Options struct {
 	// that Crawl returns then have none. Without it Crawl returns all. Calls do
 	// not overlap. A schema is visited while its database is still being read.
 	Visit func(ctx context.Context, database connection.Database, schema connection.Schema) error
+
+	// LeftOut, where there is one, is given the OIDs of the databases that are left out.
+	LeftOut func(databases []uint32)
 
 	Progress func(Progress) // may be nil; calls do not overlap
 	Timeout  time.Duration  // of one statement, default 1 minute
@@ -140,7 +144,7 @@ func (e errVisit) Unwrap() error { return e.error }
 func (c *crawler) database(ctx context.Context, db connection.Database) (connection.Database, error) {
 	c.report(func(p *Progress) { p.Database = db.Name })
 	if db.Err == nil {
-		schemas, err := c.read(ctx, db)
+		schemas, left, err := c.read(ctx, db)
 		var own errVisit
 		switch {
 		case errors.As(err, &own):
@@ -150,7 +154,7 @@ func (c *crawler) database(ctx context.Context, db connection.Database) (connect
 		case err != nil:
 			db.Err = explain(db.Name, err)
 		default:
-			db.Schemas = schemas
+			db.Schemas, db.LeftOut = schemas, left
 		}
 	}
 	c.report(func(p *Progress) { p.Database, p.DatabasesDone = db.Name, p.DatabasesDone+1 })

@@ -143,6 +143,10 @@ func TestEverythingThatCanBeReadIsListed(t *testing.T) {
 		if db.Owner != "postgres" || s.Owner != `own"er` || s.OID == 0 || len(s.Objects) != 1 || len(db.Schemas) != 3 || len(dbs) != 1 {
 			t.Errorf("%+v", dbs)
 		}
+		var databases []uint32
+		if _, err := crawl.Crawl(t.Context(), crawl.Options{Open: h.open, Target: h.target, LeftOut: func(oids []uint32) { databases = oids }}); err != nil || len(databases) != 2 || len(db.LeftOut.Tables) != 1 || len(db.LeftOut.Schemas) < 4 {
+			t.Errorf("left out: %+v, databases %v, %v", db.LeftOut, databases, err)
+		}
 		want := []connection.Column{{Number: 1, Name: "ключ", Type: "integer"}, {Number: 3, Name: `n,{}"\\ul`, Type: "numeric(10,2)[]"},
 			{Number: 4, Name: "at", Type: "timestamp(3) with time zone", Comment: "when"}}
 		if !slices.EqualFunc(o.Columns, want, func(a, b connection.Column) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {

@@ -12,9 +12,11 @@ import (
 
 // Databases of the system are left out: template0 takes no connections, what
 // lies in template1 is copied where it counts, rdsadmin is Amazon's own.
+const databasesLeftOut = "('template0', 'template1', 'rdsadmin')"
+
 const databasesSQL = `SELECT d.oid, d.datname, pg_get_userbyid(d.datdba), d.datallowconn, d.datconnlimit = -2,
 	has_database_privilege(d.oid, 'CONNECT'), pg_encoding_to_char(d.encoding)
-	FROM pg_database d WHERE d.datname NOT IN ('template0', 'template1', 'rdsadmin') ORDER BY d.oid`
+	FROM pg_database d WHERE d.datname NOT IN ` + databasesLeftOut + ` ORDER BY d.oid`
 
 // listDatabases sets Err where there is no use in connecting.
 func listDatabases(ctx context.Context, o Options) ([]connection.Database, error) {
@@ -34,6 +36,18 @@ func listDatabases(ctx context.Context, o Options) ([]connection.Database, error
 	if err != nil {
 		return nil, explain(o.Target.Database, err)
 	}
+	if o.LeftOut == nil {
+		return list, nil
+	}
+	rows, err = conn.Query(ctx, "SELECT oid FROM pg_database WHERE datname IN "+databasesLeftOut, pgx.QueryExecModeExec)
+	if err != nil {
+		return nil, explain(o.Target.Database, err)
+	}
+	left, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return nil, explain(o.Target.Database, err)
+	}
+	o.LeftOut(left)
 	return list, nil
 }
 

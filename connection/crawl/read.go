@@ -26,26 +26,29 @@ type foundSchema struct {
 }
 
 // read reads the schemas of a database from one snapshot.
-func (c *crawler) read(ctx context.Context, db connection.Database) ([]connection.Schema, error) {
+func (c *crawler) read(ctx context.Context, db connection.Database) (schemas []connection.Schema, left connection.LeftOut, err error) {
 	conn, err := c.o.Open(ctx, db.Name)
 	if err != nil {
-		return nil, err
+		return nil, left, err
 	}
 	defer conn.Close(ctx)
 	if err := begin(ctx, conn, c.o); err != nil {
-		return nil, err
+		return nil, left, err
 	}
 	f, err := readFacts(ctx, conn, c.o.Target)
 	if err != nil {
-		return nil, err
+		return nil, left, err
 	}
 	// A database that was dropped and made anew since it was listed is another.
 	if f.database != db.OID {
-		return nil, &connection.Error{Code: "database_gone", Message: fmt.Sprintf("database %q was replaced while it was read", db.Name)}
+		return nil, left, &connection.Error{Code: "database_gone", Message: fmt.Sprintf("database %q was replaced while it was read", db.Name)}
+	}
+	if left, err = readLeftOut(ctx, conn, f); err != nil {
+		return nil, left, err
 	}
 	found, err := c.digests(ctx, conn, f)
 	if err != nil {
-		return nil, err
+		return nil, left, err
 	}
 	var changed []uint32
 	byOID := make(map[uint32]*foundSchema, len(found))
@@ -60,16 +63,30 @@ func (c *crawler) read(ctx context.Context, db connection.Database) ([]connectio
 	c.report(func(p *Progress) { p.Database, p.Objects = db.Name, p.Objects+objects })
 	if len(changed) > 0 {
 		if err := c.objects(ctx, conn, db, f, changed, byOID); err != nil {
-			return nil, err
+			return nil, left, err
 		}
 	}
-	schemas := make([]connection.Schema, len(found))
+	schemas = make([]connection.Schema, len(found))
 	for i := range found {
 		schemas[i] = found[i].Schema
 	}
 	// Rolled back: a commit would run what somebody's code had put off to it.
 	_, err = conn.Exec(ctx, "ROLLBACK", pgx.QueryExecModeExec)
-	return schemas, err
+	return schemas, left, err
+}
+
+func readLeftOut(ctx context.Context, conn *pgx.Conn, f facts) (left connection.LeftOut, err error) {
+	rows, err := conn.Query(ctx, f.sql(leftOutSQL), pgx.QueryExecModeExec)
+	if err != nil {
+		return left, err
+	}
+	var schema uint32
+	var tables []uint32
+	_, err = pgx.ForEachRow(rows, []any{&schema, &tables}, func() error {
+		left.Schemas, left.Tables = append(left.Schemas, schema), append(left.Tables, tables...)
+		return nil
+	})
+	return left, err
 }
 
 // begin opens the snapshot. The fixed search path makes type names the same for

@@ -3,14 +3,21 @@ package crawl
 // What is asked. $1 is the OID of the role that grants. {{unlisted}} is an
 // expression over pg_class c and pg_namespace n, {{views}} the name of the role that owns views, see facts.go.
 
-// schemas leaves out PostgreSQL's own, temporary ones, the broker's and those of
+// leftOut holds for PostgreSQL's own schemas, temporary ones, the broker's and those of
 // views that show a part of a table.
+const leftOut = `(starts_with(n.nspname::text, 'pg_') OR n.nspname IN ('information_schema', 'portcullis_broker', 'portcullis_views')
+		OR n.nspowner IN (SELECT r.oid FROM pg_roles r WHERE r.rolname = {{views}}))`
+
+// leftOutSQL tells what people have put into such schemas, or made of them.
+const leftOutSQL = `SELECT n.oid, coalesce(array_agg(c.oid) FILTER (WHERE c.oid IS NOT NULL), '{}') FROM pg_namespace n
+	LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384 AND c.relpersistence <> 't'
+	WHERE ` + leftOut + ` GROUP BY n.oid`
+
 const schemas = `
 	SELECT n.oid, n.nspname, n.nspowner,
 		(NOT (has_schema_privilege($1::oid, n.oid, 'USAGE WITH GRANT OPTION') OR has_schema_privilege('public', n.oid, 'USAGE'))) IS NOT FALSE AS closed
 	FROM pg_namespace n
-	WHERE NOT starts_with(n.nspname::text, 'pg_') AND n.nspname NOT IN ('information_schema', 'portcullis_broker', 'portcullis_views')
-		AND n.nspowner NOT IN (SELECT r.oid FROM pg_roles r WHERE r.rolname = {{views}})`
+	WHERE NOT ` + leftOut
 
 // relations come with what the grants would lack, as bits: see lack.go. Privilege functions look
 // at the present, not at the snapshot, and answer NULL for what is gone since.
