@@ -33,6 +33,7 @@ const (
 	renewEvery    = leaseLife / 3
 	firstRetry    = time.Second
 	lastRetry     = time.Minute
+	lastLook      = 8 * time.Second // where nothing failed and sessions from before a revoke are waited for
 	listEvery     = 30 * time.Second
 	revokeOverdue = time.Minute
 )
