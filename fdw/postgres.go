@@ -50,7 +50,7 @@ func (d postgres) Connection(server, mapping map[string]string, env Env) (*Conne
 	// and the source's author would act with that user's rights.
 	if mapping["username"] == "" || secret == "" {
 		return nil, &Error{State: stateMissingOption, Message: "the user mapping has no username or no password",
-			Hint: "Set the options username and password of the user mapping."}
+			Hint: "CREATE USER MAPPING FOR role SERVER server OPTIONS (username '...', password '...'), or ALTER the one there is."}
 	}
 	c := &Connection{
 		Driver: server["driver"],

@@ -118,9 +118,11 @@ COMMENT ON FUNCTION immutasys.set_admin_key(text) IS 'stores, sealed, the API ke
 CREATE FUNCTION immutasys.configure(url text, api_key text DEFAULT NULL, node text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF url !~ '^https?://[^/?#@[:space:][:cntrl:]]+(/[^?#[:space:][:cntrl:]]*)?$' OR octet_length(url) > 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'url is not the URL of a policy service',
-            HINT = 'It begins with https:// (http:// on one machine only), then host and port; a credential has no place in it.';
+    -- As internal/apiclient reads it: what the node would not connect to would stop all governed logins.
+    IF url !~ '^(https://[^/?#@[:space:][:cntrl:]]+|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?)(/[^?#[:space:][:cntrl:]]*)?$'
+            AND url !~ '^unix:///[^?#[:space:][:cntrl:]]+$' OR octet_length(url) > 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'url is not the URL of a policy service that this node may use',
+            HINT = 'Give https://host:port, http:// to a loopback address, or unix:///path/of/socket; a credential has no place in it.';
     END IF;
     IF node !~ '^[^[:cntrl:]]+$' OR octet_length(node) > 255 THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'node is not a name of 1 to 255 bytes without control characters';

@@ -20,7 +20,7 @@ import (
 )
 
 func runAPIKey(ctx context.Context, args []string, io streams) error {
-	f := flag.NewFlagSet("apikey create|list|revoke", flag.ContinueOnError)
+	f := flag.NewFlagSet("apikey", flag.ContinueOnError)
 	var r remote
 	r.flags(f)
 	name := f.String("name", "", "`name` of the key")

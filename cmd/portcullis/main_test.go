@@ -51,6 +51,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"apply"}, exitUsage, "-f is needed"},
 		{[]string{"apply", "-f", "/nix"}, exitFailed, "no such file"},
 		{[]string{"status"}, exitFailed, "API key is needed"},
+		{[]string{"status", "-o", "xml"}, exitUsage, "must be text or json"},
+		{[]string{"help", "audit"}, exitOK, "2030-01-31T12:00:00Z"},
 		{[]string{"explain"}, exitUsage, "--user and --data-source"},
 		{[]string{"help", "nix"}, exitUsage, `unknown command "nix"`},
 		{[]string{"help", "help"}, exitOK, "serve"},
@@ -87,7 +89,7 @@ func TestUsage(t *testing.T) {
 
 // What is wrong is said in a line, and where the flags are listed.
 func TestWrongUsageIsShort(t *testing.T) {
-	for _, args := range [][]string{{"connection", "show"}, {"connection", "add", "x", "--nix"}, {"connection", "tag", "x"}, {"apply"}} {
+	for _, args := range [][]string{{"connection", "show"}, {"connection", "add", "x", "--nix"}, {"connection", "tag", "x"}, {"apply"}, {"apikey"}} {
 		command := strings.Join(args[:min(len(args), 2)], " ")
 		_, out, errOut := portcullis(t.Context(), args...)
 		if lines := strings.Count(errOut, "\n"); out != "" || lines != 2 || !strings.Contains(errOut, "portcullis help "+command+"\n") {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -19,7 +20,14 @@ func (r *remote) flags(f *flag.FlagSet) {
 	f.StringVar(&r.url, "url", env("PORTCULLIS_URL", "http://127.0.0.1:8080"), "`URL` of the service (PORTCULLIS_URL)")
 	f.StringVar(&r.keyFile, "api-key-file", env("PORTCULLIS_API_KEY_FILE", ""), "`file` with the API key (PORTCULLIS_API_KEY_FILE, or the key itself in PORTCULLIS_API_KEY)")
 	f.StringVar(&r.caFile, "ca-file", env("PORTCULLIS_CA_FILE", ""), "CA `file` of the service (default: the system's; PORTCULLIS_CA_FILE)")
-	f.StringVar(&r.output, "o", "text", "`format` of the output: text or json")
+	r.output = "text"
+	f.Func("o", "`format` of the output: text (default) or json", func(v string) error {
+		if v != "text" && v != "json" {
+			return errors.New("must be text or json")
+		}
+		r.output = v
+		return nil
+	})
 }
 
 func (r *remote) json() bool { return r.output == "json" }
@@ -32,9 +40,6 @@ func (r *remote) patientClient() (*service.Client, error) {
 }
 
 func (r *remote) clientBy(make func(address, apiKey, caFile string) (*service.Client, error)) (*service.Client, error) {
-	if r.output != "text" && r.output != "json" {
-		return nil, fmt.Errorf("-o must be text or json, not %q", r.output)
-	}
 	key := os.Getenv("PORTCULLIS_API_KEY")
 	if r.keyFile != "" {
 		raw, err := os.ReadFile(r.keyFile)

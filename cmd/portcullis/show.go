@@ -117,8 +117,12 @@ func runAudit(ctx context.Context, args []string, io streams) error {
 	var r remote
 	r.flags(f)
 	query := url.Values{}
-	for _, name := range []string{"node", "kind", "person", "role", "data_source", "id", "since"} {
-		f.Func(strings.ReplaceAll(name, "_", "-"), "only records of this `"+name+"`", func(v string) error {
+	for name, about := range map[string]string{
+		"node": "only records of this `node`", "kind": "only records of this `kind`", "person": "only records of this `userid`",
+		"role": "only records of this `role`", "data_source": "only records about the data source of this `name` or id", "id": "only the record of this `id`",
+		"since": "only records from this `time` on, such as 2030-01-31T12:00:00Z",
+	} {
+		f.Func(strings.ReplaceAll(name, "_", "-"), about, func(v string) error {
 			query.Set(name, v)
 			return nil
 		})
