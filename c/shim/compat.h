@@ -5,6 +5,7 @@
 #define PORTCULLIS_COMPAT_H
 
 #include "postgres.h"
+#include "catalog/pg_namespace.h"
 #include "common/jsonapi.h"
 #include "executor/executor.h"
 #include "funcapi.h"
@@ -17,6 +18,7 @@
 #include "optimizer/pathnode.h"
 #include "parser/parsetree.h"
 #include "storage/latch.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/pg_locale.h"
 #include "utils/relcache.h"
@@ -142,6 +144,16 @@ pc_json_lexer(const char *text)
 	return makeJsonLexContextCstringLen(NULL, text, strlen(text), PG_UTF8, false);
 #else
 	return makeJsonLexContextCstringLen((char *) text, strlen(text), PG_UTF8, false);
+#endif
+}
+
+static inline bool
+pc_may_use_schema(Oid schema, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE) == ACLCHECK_OK;
+#else
+	return pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK;
 #endif
 }
 

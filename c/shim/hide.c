@@ -18,6 +18,7 @@
 #include "utils/backend_status.h"
 
 #include "seal.h"
+#include "session.h"
 
 static emit_log_hook_type next_emit_log = NULL;
 static post_parse_analyze_hook_type next_analyze = NULL;
@@ -188,8 +189,12 @@ hide_in_code(PlannedStmt *pstmt, const char **query)
 		return pstmt;
 	if (!code)
 	{
-		char	   *stars = pstrdup(*query);
+		char	   *stars;
 
+		/* Our own audit keeps it, too. */
+		if (!IsA(stmt, CallStmt) && !pc_may_take_secret())
+			return pstmt;
+		stars = pstrdup(*query);
 		memset(stars + start + (secret - text), '*', strlen(secret));
 		*query = stars;
 		return pstmt;

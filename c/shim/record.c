@@ -9,6 +9,7 @@
 #include "govern.h"
 #include "loader.h"
 #include "seal.h"
+#include "session.h"
 #include "shmem.h"
 
 static void
@@ -47,8 +48,8 @@ pc_record_intent(pc_frame *frame)
 
 	prepare(&request, frame, "intent");
 	text = pc_statement_text(frame->query);
-	/* Governed people may not call what takes a secret: its name would only hide what they did. */
-	request.statement = frame->governed ? text : pc_without_constants(text);
+	/* Where nobody could type a secret, its name would only hide what they did. */
+	request.statement = pc_may_take_secret() ? pc_without_constants(text) : text;
 	request.scans = frame->scans;
 	request.nscans = frame->nscans;
 	frame->position = append(&request, frame->role);

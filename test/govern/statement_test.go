@@ -56,6 +56,12 @@ func testStatements(t *testing.T, n *node) {
 			want: []string{" DECLARE c CURSOR FOR SELECT immutasys.seal " + strings.Repeat("*", len("('tell-nobody'), id FROM immuta.staff_pg"))}},
 		{name: "with a secret that may end elsewhere", role: n.User, sql: `SELECT immutasys.seal('tell-nobody\'), count(id) FROM immuta.staff_pg`,
 			want: []string{"SELECT immutasys.seal '********')"}},
+		{name: "with a name only, exempt", role: world.Exempt, sql: `SELECT 'immutasys.seal\' AS x, count(id) FROM immuta.staff_pg WHERE name <> 'x'`,
+			want: []string{`SELECT 'immutasys.seal\' AS x, count(id) FROM immuta.staff_pg WHERE name <> 'x'`}},
+		{name: "with a name only, copied", sql: "COPY (SELECT /* immutasys.seal */ count(id) FROM immuta.staff_pg WHERE name <> 'x') TO STDOUT",
+			want: []string{"COPY (SELECT /* immutasys.seal */ count(id) FROM immuta.staff_pg WHERE name <> 'x') TO STDOUT"}},
+		{name: "with a name only, in a cursor", role: world.Exempt, sql: "BEGIN; DECLARE c CURSOR FOR SELECT /* immutasys.seal */ id FROM immuta.staff_pg; FETCH c; COMMIT",
+			want: []string{" DECLARE c CURSOR FOR SELECT /* immutasys.seal */ id FROM immuta.staff_pg"}},
 		{name: "with a name only", sql: "/* immutasys.seal( */ SELECT count(id) FROM immuta.staff_pg WHERE name <> 'x'",
 			want: []string{"/* immutasys.seal( */ SELECT count(id) FROM immuta.staff_pg WHERE name <> 'x'"}},
 	} {
