@@ -36,17 +36,19 @@ func Until(ctx context.Context, limit time.Duration, done func() (bool, error)) 
 func (p *process) answers(ctx context.Context, server string, ask func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	asking, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	go func() { // whoever else has the port may never answer
 		select {
 		case <-p.done:
-			cancel()
-		case <-ctx.Done():
+			giveUp()
+		case <-asking.Done():
 		}
 	}()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := ask(ctx)
+		err := ask(asking)
 		if err == nil {
 			return nil
 		}

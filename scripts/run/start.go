@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/views"
 	"portcullis.dev/portcullis/internal/sqltext"
@@ -87,8 +85,7 @@ func startAll(ctx context.Context, l layout) (v vars, err error) {
 // catalog: PostgreSQL does not wait there, and whoever comes second tries again.
 func execBeside(ctx context.Context, p *testenv.Postgres, database, sql string) (err error) {
 	for range 5 {
-		var e *pgconn.PgError
-		if err = p.Exec(ctx, database, sql); !errors.As(err, &e) || e.Message != "tuple concurrently updated" {
+		if err = p.Exec(ctx, database, sql); !connection.Passing(err) {
 			return err
 		}
 	}
