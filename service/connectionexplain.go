@@ -53,11 +53,11 @@ func (snap *snapshot) withTable(ctx context.Context, q querier, name string) (*s
 	if err != nil {
 		return nil, nil, err
 	}
-	above, err := tablesAbove(ctx, q, id)
+	f, err := loadFollowed(ctx, q, connection)
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := loadFollowed(ctx, q, connection)
+	above, err := tablesAbove(ctx, q, id, f)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -70,7 +70,7 @@ func (snap *snapshot) withTable(ctx context.Context, q querier, name string) (*s
 }
 
 // tablesAbove are those that a table is a partition or child of, as policies read them.
-func tablesAbove(ctx context.Context, q querier, table pgtype.UUID) (above []*policy.DataSource, err error) {
+func tablesAbove(ctx context.Context, q querier, table pgtype.UUID, f followed) (above []*policy.DataSource, err error) {
 	rows, err := q.Query(ctx, `WITH RECURSIVE above AS (
 			SELECT p.id, p.parents, s.parent AS database, p.connection FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent
 				JOIN portcullis.connection_objects p ON p.connection = o.connection AND p.level = 'table' AND p.oid = ANY (o.parents) AND p.dropped IS NULL
@@ -79,18 +79,20 @@ func tablesAbove(ctx context.Context, q querier, table pgtype.UUID) (above []*po
 			UNION SELECT p.id, p.parents, a.database, a.connection FROM above a
 				JOIN portcullis.connection_objects p ON p.connection = a.connection AND p.level = 'table' AND p.oid = ANY (a.parents) AND p.dropped IS NULL
 				JOIN portcullis.connection_objects ps ON ps.id = p.parent AND ps.parent = a.database)
-		SELECT o.full_name, c.name, s.name, o.name, c.tags || d.tags || s.tags || o.tags, o.columns, o.column_tags
+		SELECT o.id, o.full_name, c.name, s.name, o.name, c.tags || d.tags || s.tags || o.tags, o.columns, o.column_tags
 		FROM above a JOIN portcullis.connection_objects o ON o.id = a.id JOIN portcullis.connection_objects s ON s.id = o.parent
 			JOIN portcullis.connection_objects d ON d.id = s.parent JOIN portcullis.connections c ON c.id = o.connection`, table)
 	if err != nil {
 		return nil, err
 	}
+	var id pgtype.UUID
 	var columns, columnTags []byte
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (*policy.DataSource, error) {
 		ds := &policy.DataSource{}
-		err := r.Scan(&ds.Name, &ds.Source, &ds.RemoteSchema, &ds.RemoteTable, &ds.Tags, &columns, &columnTags)
+		err := r.Scan(&id, &ds.Name, &ds.Source, &ds.RemoteSchema, &ds.RemoteTable, &ds.Tags, &columns, &columnTags)
 		if err == nil {
 			ds.Columns, err = policyColumns(columns, columnTags)
+			f.onto(id.Bytes, ds.Columns)
 		}
 		return ds, err
 	})

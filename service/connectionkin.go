@@ -119,6 +119,9 @@ func inheriting(ds *policy.DataSource, above []*policy.DataSource, policies []po
 				}
 				continue
 			}
+			if len(c.Former) > 0 {
+				one.Columns[at].Former = append(slices.Clone(one.Columns[at].Former), c.Former...)
+			}
 			if len(c.Tags) > 0 {
 				one.Columns[at].Tags = sortedSet(append(slices.Clone(one.Columns[at].Tags), c.Tags...))
 			}
@@ -145,7 +148,9 @@ func inheriting(ds *policy.DataSource, above []*policy.DataSource, policies []po
 func (w *wanting) sources(tables []*nativeTable) []*policy.DataSource {
 	out := make([]*policy.DataSource, 0, len(tables))
 	for _, t := range tables {
-		out = append(out, t.dataSource(w.connection.Name))
+		ds := t.dataSource(w.connection.Name)
+		ds.Columns = w.followed.among(t.id, ds.Columns)
+		out = append(out, ds)
 	}
 	return out
 }

@@ -240,6 +240,22 @@ func (f *followed) onto(id [16]byte, columns []policy.TaggedColumn) {
 	}
 }
 
+// among is onto for columns that may be those with tags only: it adds the others that have former names.
+func (f *followed) among(id [16]byte, columns []policy.TaggedColumn) []policy.TaggedColumn {
+	of := f.columns[id]
+	if of == nil {
+		return columns
+	}
+	columns = slices.Clone(columns)
+	f.onto(id, columns)
+	for _, name := range sortedKeys(of) {
+		if !slices.ContainsFunc(columns, func(c policy.TaggedColumn) bool { return c.Name == name }) {
+			columns = append(columns, policy.TaggedColumn{Column: policy.Column{Name: name}, Former: of[name]})
+		}
+	}
+	return columns
+}
+
 // renamedTo are the tables that had a name before which none has now.
 func renamedTo(ctx context.Context, q querier, name string) ([]string, error) {
 	rows, err := q.Query(ctx, `SELECT o.full_name FROM portcullis.connection_former f JOIN portcullis.connections c ON c.id = f.connection AND NOT c.deleting

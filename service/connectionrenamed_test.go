@@ -145,6 +145,13 @@ func TestPoliciesFollowWhatIsRenamed(t *testing.T) {
 	apply(all, mask)
 	crawl(database(1, "app2", schema(11, "elsewhere", table(300, "again", "post", "number")), schema(10, "moved", table(101, "other", "email", "number"), table(102, "orders", "number"))))
 	shown("every column renamed", "")
+	below := table(103, "below", "number")
+	below.Parents = []uint32{102}
+	crawl(database(1, "app2", schema(11, "elsewhere", table(300, "again", "post", "number")), schema(10, "moved", table(101, "other", "email", "number"), table(102, "orders", "number"), below)))
+	if why := s.explained(t, "shop.app2.moved.below"); why != "[number: null by mask]" {
+		t.Errorf("a child that was made when the column had been renamed: %s", why)
+	}
+	crawl(database(1, "app2", schema(11, "elsewhere", table(300, "again", "post", "number")), schema(10, "moved", table(101, "other", "email", "number"), table(102, "orders", "number"))))
 	rows := filter("shop.app2.moved.orders")
 	rows.Filter = "number = 'x'"
 	apply(all, rows)
@@ -153,6 +160,45 @@ func TestPoliciesFollowWhatIsRenamed(t *testing.T) {
 	if why := s.explained(t, "shop.app2.moved.orders"); !strings.Contains(why, "nobody can tell which is meant") {
 		t.Errorf("explained: %s", why)
 	}
+}
+
+// TestNamesInPoliciesMayBeQuoted: as in settings, and those that were stored as they came, too.
+func TestNamesInPoliciesMayBeQuoted(t *testing.T) {
+	f := storeOnly(t)
+	s := see(t, f, "shop", database(1, "app", schema(10, "public", table(100, "orders", "id"), table(101, `o.d"d`, "id"))))
+	state := State{People: &[]Person{{UserID: "ana"}}, Policies: &[]Policy{
+		{Name: "all", Kind: policy.KindSubscription, On: policy.Target{All: true}, Who: &policy.Who{Everyone: true}},
+		{Name: "rows", Kind: policy.KindFilter, On: policy.Target{DataSources: []string{`shop."app"."public".orders`, `shop.app."public"."o.d""d"`}}, Filter: "id = 'x'"},
+	}, Subscriptions: &[]Subscription{{DataSource: `shop.app."public"."orders"`, UserID: "ana"}}}
+	hidden := func(about string) {
+		t.Helper()
+		if sets := s.desired(t, time.Now()).want.Sets; len(sets) != 0 {
+			t.Errorf("%s: ana reads %+v", about, sets)
+		}
+	}
+	if _, err := f.store.Apply(t.Context(), "test", state, false); err != nil {
+		t.Fatal(err)
+	}
+	hidden("stated")
+	if again, err := f.store.Apply(t.Context(), "test", state, false); err != nil || len(again.Differences) != 0 {
+		t.Errorf("stated again: %+v, %v", again.Differences, err)
+	}
+	up, err := migrations.ReadFile("migrations/00017_policy_names.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sql, _, _ := strings.Cut(string(up), "-- +goose Down")
+	version, _ := f.store.Version(t.Context())
+	if _, err := f.store.pool.Exec(t.Context(), `UPDATE portcullis.policies SET body = jsonb_set(body, '{on,data_sources}', '["shop.\"app\".public.orders", "shop.app.\"public\".\"o.d\"\"d\""]') WHERE name = 'rows'`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.store.pool.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := f.store.Version(t.Context()); err != nil || now != version+1 {
+		t.Errorf("version %d after %d, %v", now, version, err)
+	}
+	hidden("stored before")
 }
 
 // explained is what a person would see of a table, or why nothing.

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/policy"
 	"portcullis.dev/portcullis/policy/parse"
 )
@@ -44,6 +46,7 @@ func normalizePolicy(p *Policy) error {
 	if err := checkTags("on.tags", p.On.Tags); err != nil {
 		return err
 	}
+	p.On.DataSources = canonicalNames(p.On.DataSources)
 	if !p.On.All && len(p.On.DataSources) == 0 && len(p.On.Tags) == 0 {
 		return invalid("on", "choose data sources: set all, data_sources or tags")
 	}
@@ -61,6 +64,23 @@ func normalizePolicy(p *Policy) error {
 		return normalizeFilterPolicy(p)
 	}
 	return invalid("kind", "must be subscription, mask or filter, not %q", p.Kind)
+}
+
+// canonicalNames are names of data sources, those of tables of connections as these are stored.
+func canonicalNames(names []string) []string {
+	var out []string
+	for _, name := range names {
+		out = append(out, canonicalName(name))
+	}
+	return out
+}
+
+// canonicalName leaves a name without dots alone: it is none of a connection's tables.
+func canonicalName(name string) string {
+	if !strings.Contains(name, ".") {
+		return name
+	}
+	return connection.Canonical(name)
 }
 
 func normalizeSubscriptionPolicy(p *Policy) error {

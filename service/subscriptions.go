@@ -34,6 +34,7 @@ func normalizeSubscription(s *Subscription) error {
 	if err := checkName("data_source", s.DataSource, 1024); err != nil {
 		return err
 	}
+	s.DataSource = canonicalName(s.DataSource)
 	if err := checkName("userid", s.UserID, 256); err != nil {
 		return err
 	}
@@ -52,6 +53,9 @@ func checkAccess(a policy.Access) error {
 }
 
 func listSubscriptions(ctx context.Context, q querier, key []string) ([]Subscription, error) {
+	if key != nil {
+		key = []string{canonicalName(key[0]), key[1], key[2]}
+	}
 	rows, err := q.Query(ctx, `SELECT d.name, p.iamid, p.userid, s.access, s.expires
 		FROM portcullis.subscriptions s JOIN portcullis.data_sources d ON d.id = s.data_source JOIN portcullis.people p ON p.id = s.person_id
 		WHERE $1::text IS NULL OR d.name = $1 AND p.userid = $2 AND p.iamid = $3
