@@ -183,13 +183,18 @@ func TestNamesInPoliciesMayBeQuoted(t *testing.T) {
 	if again, err := f.store.Apply(t.Context(), "test", state, false); err != nil || len(again.Differences) != 0 {
 		t.Errorf("stated again: %+v, %v", again.Differences, err)
 	}
+	engine := State{Sources: &[]Source{{Name: "hr", Driver: "SQLite3", Database: "/hr.db"}}, DataSources: &[]DataSource{{Name: "hr.people.all", Source: "hr", RemoteTable: "all", LocalName: "people"}}}
+	if _, err := f.store.Apply(t.Context(), "test", engine, false); err != nil {
+		t.Fatal(err)
+	}
 	up, err := migrations.ReadFile("migrations/00017_policy_names.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
 	sql, _, _ := strings.Cut(string(up), "-- +goose Down")
 	version, _ := f.store.Version(t.Context())
-	if _, err := f.store.pool.Exec(t.Context(), `UPDATE portcullis.policies SET body = jsonb_set(body, '{on,data_sources}', '["shop.\"app\".public.orders", "shop.app.\"public\".\"o.d\"\"d\""]') WHERE name = 'rows'`); err != nil {
+	if _, err := f.store.pool.Exec(t.Context(), `WITH d AS (UPDATE portcullis.data_sources SET name = 'hr."people".all')
+		UPDATE portcullis.policies SET body = jsonb_set(body, '{on,data_sources}', '["shop.\"app\".public.orders", "hr.\"people\".all", "shop.app.\"public\".\"o.d\"\"d\""]') WHERE name = 'rows'`); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.store.pool.Exec(t.Context(), sql); err != nil {
@@ -199,6 +204,17 @@ func TestNamesInPoliciesMayBeQuoted(t *testing.T) {
 		t.Errorf("version %d after %d, %v", now, version, err)
 	}
 	hidden("stored before")
+	var names []string
+	if err := f.store.pool.QueryRow(t.Context(), `SELECT array(SELECT jsonb_array_elements_text(body -> 'on' -> 'data_sources')) FROM portcullis.policies WHERE name = 'rows'`).Scan(&names); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"shop.app.public.orders", `hr."people".all`, `shop.app.public."o.d""d"`}; !slices.Equal(names, want) {
+		t.Errorf("the policy names %q in place of %q", names, want)
+	}
+	(*engine.DataSources)[0].Name = `hr."people"`
+	if _, err := f.store.Apply(t.Context(), "test", engine, true); err == nil || !strings.Contains(err.Error(), "write hr.people") {
+		t.Errorf("a data source that no policy could name: %v", err)
+	}
 }
 
 // explained is what a person would see of a table, or why nothing.

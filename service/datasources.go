@@ -51,6 +51,9 @@ func normalizeDataSource(d *DataSource) error {
 	if err := checkName("name", d.Name, 256); err != nil {
 		return err
 	}
+	if name := canonicalName(d.Name); name != d.Name { // policies could not name it
+		return invalid("name", "between dots only a part that holds a dot or a quote is quoted: write %s", name)
+	}
 	if d.LocalName == "" {
 		d.LocalName = d.Name
 	}

@@ -1,7 +1,8 @@
 -- +goose Up
--- Names of tables in policies as those of tables are stored: a part is quoted only where it holds a dot or a quote.
+-- Names of tables in policies as those of tables are stored: a part is quoted only where it holds a dot or a quote. Data sources of
+-- engines may have been given other names, and keep them.
 WITH named AS (
-    SELECT p.id, n.at, CASE WHEN n.name LIKE '%.%' AND n.name ~ '^("([^"]|"")+"|[^".]+)([.]("([^"]|"")+"|[^".]+))*$' THEN (
+    SELECT p.id, n.at, CASE WHEN n.name LIKE '%.%' AND NOT EXISTS (SELECT FROM portcullis.data_sources d WHERE d.name = n.name) AND n.name ~ '^("([^"]|"")+"|[^".]+)([.]("([^"]|"")+"|[^".]+))*$' THEN (
             SELECT string_agg(CASE WHEN u.part ~ '[."]' THEN '"' || replace(u.part, '"', '""') || '"' ELSE u.part END, '.' ORDER BY m.at)
             FROM regexp_matches(n.name, '("(?:[^"]|"")+"|[^".]+)', 'g') WITH ORDINALITY m (found, at),
                 LATERAL (SELECT CASE WHEN starts_with(m.found[1], '"') THEN replace(substr(m.found[1], 2, length(m.found[1]) - 2), '""', '"') ELSE m.found[1] END) u (part))
