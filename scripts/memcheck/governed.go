@@ -38,7 +38,7 @@ func useGoverned(ctx context.Context, env *testenv.Env, engine *testenv.Engine, 
 			return err
 		}
 	}
-	return nil
+	return useSecrets(ctx, engine.DSNAs("reader", password, testenv.EngineDatabase), "governed_pg", false)
 }
 
 func writeState(env *testenv.Env, s *sources, password string) (string, error) {

@@ -58,7 +58,7 @@ func check(ctx context.Context) (err error) {
 	}
 	fmt.Println("Starting an instance under valgrind and three sources …")
 	engine, err := env.StartEngine(ctx, testenv.EngineOptions{
-		Settings: map[string]string{"portcullis.library_path": library, "autovacuum": "off", "portcullis.login_check_timeout": "20s"},
+		Settings: map[string]string{"portcullis.library_path": library, "autovacuum": "off", "log_min_duration_statement": "0", "portcullis.login_check_timeout": "20s"},
 		// Go's own threads and stacks look like undefined values to memcheck; what counts here is addresses.
 		Wrap: []string{valgrind, "--quiet", "--trace-children=yes", "--trace-children-skip=*/portcullis", "--undef-value-errors=no",
 			"--leak-check=no", "--suppressions=" + filepath.Join(root, "scripts", "memcheck", "go.supp"), "--log-file=" + filepath.Join(reports, "%p")}})

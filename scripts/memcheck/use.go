@@ -20,7 +20,7 @@ func useAsAdministrator(ctx context.Context, engine *testenv.Engine, s *sources)
 			return err
 		}
 	}
-	return nil
+	return useSecrets(ctx, engine.DSN(testenv.EngineDatabase), "pg.things", true)
 }
 
 // use reads from a table in every way that ends a scan.
