@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include "../odbc/block.h"
 
-#define PC_ABI 6				/* bumped with every change of this file or of block.h */
+#define PC_ABI 7				/* bumped with every change of this file or of block.h */
 
 /* Results of calls. */
 #define PC_OK		0			/* done, reply filled */
@@ -163,6 +163,9 @@ extern void pc_error_free(pc_error *err);
  * hint, HV024 for a bad value).
  */
 extern int32_t pc_validate_options(int32_t object, const pc_option *options, int32_t n, pc_error *err);
+
+/* Whether unixODBC knows a server's driver on this machine (reads odbcinst.ini): PC_OK or PC_FAILED (HV024). */
+extern int32_t pc_check_driver(const char *driver, pc_error *err);
 
 /* ---- planning: pure, no I/O ------------------------------------------ */
 

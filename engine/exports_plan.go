@@ -19,6 +19,13 @@ func pcgo_validate_options(object C.int32_t, list *C.pc_option, n C.int32_t, err
 	})
 }
 
+//export pcgo_check_driver
+func pcgo_check_driver(driver *C.char, err *C.pc_error) C.int32_t {
+	return guard(err, func() (C.int32_t, error) {
+		return C.PC_OK, run.CheckDriver(C.GoString(driver))
+	})
+}
+
 //export pcgo_push
 func pcgo_push(s *C.pc_source, t *C.pc_table, quals *C.pc_tree, reply *C.pc_push_reply, err *C.pc_error) C.int32_t {
 	return guard(err, func() (C.int32_t, error) {

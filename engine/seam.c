@@ -75,6 +75,12 @@ pc_validate_options(int32_t object, const pc_option *options, int32_t n, pc_erro
 }
 
 int32_t
+pc_check_driver(const char *driver, pc_error *err)
+{
+	return pcgo_check_driver((char *) driver, err);
+}
+
+int32_t
 pc_push(const pc_source *source, const pc_table *table, const pc_tree *quals, pc_push_reply *reply, pc_error *err)
 {
 	return pcgo_push((pc_source *) source, (pc_table *) table, (pc_tree *) quals, reply, err);

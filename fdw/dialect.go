@@ -127,8 +127,8 @@ type Verify struct {
 	Why  string // message of the error when it is not
 }
 
-// Drivers that are known, by the names that Debian's packages register with
-// unixODBC, in lower case.
+// Drivers that are known, by the names that packages register with unixODBC,
+// in lower case.
 var driverNames = map[string]string{
 	"postgresql unicode": "postgres",
 	"postgresql ansi":    "postgres",
@@ -136,6 +136,35 @@ var driverNames = map[string]string{
 	"mariadb unicode":    "mariadb",
 	"mariadb":            "mariadb",
 	"sqlite3":            "sqlite",
+}
+
+// debianDrivers are Debian's packages, and the names that they register.
+var debianDrivers = map[string]string{
+	"postgres": `odbc-postgresql registers "PostgreSQL Unicode"`,
+	"mariadb":  `odbc-mariadb registers "MariaDB Unicode"`,
+	"sqlite":   `libsqliteodbc registers "SQLite3"`,
+}
+
+// NotRegistered is the error of a driver that is none of those registered with unixODBC.
+func NotRegistered(driver string, registered []string) *Error {
+	var usable []string
+	for _, name := range registered {
+		if _, err := ForDriver(name); err == nil {
+			usable = append(usable, name)
+		}
+	}
+	hint := "No supported driver is registered."
+	if len(usable) > 0 {
+		hint = "Registered and supported: " + strings.Join(usable, ", ") + "."
+	}
+	if d, err := ForDriver(driver); err == nil {
+		hint += " Debian's package " + debianDrivers[d.Name()] + "; other installations need a section [" + printable(driver) + "] in odbcinst.ini."
+	}
+	return &Error{
+		State:   stateInvalidOptionValue,
+		Message: "driver \"" + printable(driver) + "\" is not registered with unixODBC on this server",
+		Hint:    hint,
+	}
 }
 
 // ForDriver finds the dialect of a driver registered with unixODBC.

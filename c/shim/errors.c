@@ -12,6 +12,13 @@
 void
 pc_throw(pc_error *err)
 {
+	pc_report(ERROR, err);
+	pg_unreachable();
+}
+
+void
+pc_report(int level, pc_error *err)
+{
 	char	   *message = pstrdup(err->message ? err->message : "unknown error of the portcullis library");
 	char	   *detail = err->detail && err->detail[0] ? pstrdup(err->detail) : NULL;
 	char	   *hint = err->hint && err->hint[0] ? pstrdup(err->hint) : NULL;
@@ -23,12 +30,11 @@ pc_throw(pc_error *err)
 	if (pc_engine_loaded())
 		PC_CALL_VOID(error_free, err);
 	memset(err, 0, sizeof(*err));
-	ereport(ERROR,
+	ereport(level,
 			(errcode(code),
 			 errmsg_internal("%s", message),
 			 detail ? errdetail_internal("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0));
-	pg_unreachable();
 }
 
 void

@@ -18,6 +18,7 @@
 	X(start) \
 	X(error_free) \
 	X(validate_options) \
+	X(check_driver) \
 	X(push) \
 	X(push_reply_free) \
 	X(decide_cached) \

@@ -20,6 +20,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -27,6 +28,7 @@
 #include "fdw.h"
 
 static void refuse_governed_ddl(void);
+static void check_driver(const char *driver);
 static Oid	user_mapping(Oid serverid, Oid userid, List **options);
 static void describe_column(Form_pg_attribute att, Oid relid, pc_attribute *out);
 static const char *base_type_name(Oid type);
@@ -71,7 +73,24 @@ portcullis_fdw_validator(PG_FUNCTION_ARGS)
 	options = pc_options(list);
 	if (PC_CALL(validate_options, object, options, n, &err) != PC_OK)
 		pc_throw(&err);
+	if (object == 's')
+		check_driver(pc_option_value(list, "driver"));
 	PG_RETURN_VOID();
+}
+
+/*
+ * Nothing could be read through a driver that is not registered here.  What is
+ * restored keeps its server all the same: its driver may be installed later.
+ * Dumps say that they are by check_function_bodies, which holds for things of
+ * other programs that need not be there yet.
+ */
+static void
+check_driver(const char *driver)
+{
+	pc_error	err = {0};
+
+	if (PC_CALL(check_driver, driver, &err) != PC_OK)
+		pc_report(check_function_bodies && !IsBinaryUpgrade ? ERROR : WARNING, &err);
 }
 
 /* Whoever may define a source decides where the server connects to. */

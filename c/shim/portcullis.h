@@ -72,6 +72,9 @@ extern bool pc_sleep(ConditionVariable *condition, long timeout_ms);
 /* ereport(ERROR) with what err says; frees err. */
 extern void pc_throw(pc_error *err) __attribute__((noreturn));
 
+/* The same at any level; returns below ERROR. */
+extern void pc_report(int level, pc_error *err);
+
 /* Waits for a ticket and returns its rows (caller: rows_free), or throws; cancels it on any error. */
 extern void pc_ticket_rows(uint64_t ticket, pc_rows *rows);
 

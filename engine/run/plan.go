@@ -1,7 +1,10 @@
 package run
 
 import (
+	"slices"
+
 	"portcullis.dev/portcullis/fdw"
+	"portcullis.dev/portcullis/odbc"
 )
 
 // Pushed says of one condition whether the source computes it.
@@ -17,6 +20,19 @@ func ValidateOptions(object byte, options map[string]string) error {
 		return AsError(err)
 	}
 	return nil
+}
+
+// CheckDriver refuses a server's driver that unixODBC does not know on this machine.
+func CheckDriver(driver string) error {
+	registered, err := odbc.Drivers()
+	if err != nil {
+		return &Error{State: stateSystem, Message: "could not list the drivers registered with unixODBC", Detail: err.Error(),
+			Hint: "The server must be able to read odbcinst.ini; odbcinst -j says where it lies."}
+	}
+	if slices.Contains(registered, driver) {
+		return nil
+	}
+	return AsError(fdw.NotRegistered(driver, registered))
 }
 
 // Push decides which conditions the source computes exactly as PostgreSQL.

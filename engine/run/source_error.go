@@ -113,13 +113,21 @@ func connectError(source *Source, driver string, err error) error {
 	if !errors.As(err, &remote) {
 		return &Error{State: stateConnect, Message: fmt.Sprintf("could not connect to server \"%s\"", source.ServerName), Detail: err.Error()}
 	}
-	e := &Error{State: stateConnect, Detail: remoteDetail(remote)}
+	said := *remote
+	if said.Driver == "" { // what the driver was never asked
+		said.Driver = driver
+	}
+	e := &Error{State: stateConnect, Detail: remoteDetail(&said)}
 	why := ""
 	switch causeOf(remote) {
 	case causeNoDriver:
 		e.State = "HV00N" // unable to establish connection
-		why = fmt.Sprintf("the driver \"%s\" is not installed", driver)
-		e.Hint = installedDrivers()
+		why = fmt.Sprintf("the driver \"%s\" cannot be loaded", driver)
+		e.Hint = remote.Hint
+		var unknown *Error
+		if errors.As(CheckDriver(driver), &unknown) {
+			why, e.Detail, e.Hint = unknown.Message, "", unknown.Hint
+		}
 	case causeHost:
 		why = "its host name is not known"
 		e.Hint = "Check the option host of the server."
@@ -144,14 +152,6 @@ func connectError(source *Source, driver string, err error) error {
 		e.Message += ": " + why
 	}
 	return e
-}
-
-func installedDrivers() string {
-	names, err := odbc.Drivers()
-	if err != nil || len(names) == 0 {
-		return "No ODBC driver is registered with unixODBC; see odbcinst -q -d."
-	}
-	return "Registered with unixODBC: " + strings.Join(names, ", ") + "."
 }
 
 // sourceError is an error of a statement at a source. what completes "could

@@ -145,6 +145,39 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
+// A driver that is not registered is refused where it is named. A restore
+// keeps the server, whose scans say what is missing.
+func TestDriverIsRegistered(t *testing.T) {
+	conn := session(t)
+	const server = "SERVER unregistered FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'MariaDB', host '127.0.0.1', database 'd')"
+	wanted := func(message, hint string) bool {
+		return strings.Contains(message, `driver "MariaDB" is not registered with unixODBC`) && strings.Contains(hint, "MariaDB Unicode, PostgreSQL ANSI, PostgreSQL Unicode, SQLite3.") &&
+			strings.Contains(hint, "odbc-mariadb") && strings.Contains(hint, "[MariaDB]")
+	}
+	for _, sql := range []string{"CREATE " + server, "ALTER SERVER remote OPTIONS (SET driver 'MariaDB', DROP port)"} {
+		if e := refused(t, conn, sql); e.Code != "HV024" || !wanted(e.Message, e.Hint) {
+			t.Errorf("%s: got %s", sql, describe(e))
+		}
+	}
+	if e := refused(t, conn, "ALTER SERVER remote OPTIONS (SET driver 'postgresql unicode')"); e.Code != "HV024" || !strings.Contains(e.Message, "not registered") {
+		t.Errorf("another case: got %s", describe(e))
+	}
+
+	restore := shared.local.Command(t.Context(), "postgres", "psql", "-X", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose")
+	restore.Stdin = strings.NewReader("SET check_function_bodies = false;\nCREATE " + server + ";\nCREATE FOREIGN TABLE unregistered (n int) SERVER unregistered;")
+	said, err := restore.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	cleanup(t, "DROP SERVER unregistered CASCADE")
+	if text := string(said); !strings.Contains(text, "WARNING:  HV024") || !wanted(text, text) {
+		t.Errorf("the restore is told %s", said)
+	}
+	if e := refused(t, conn, "SELECT * FROM unregistered"); e.Code != "HV00N" || !wanted(e.Message, e.Hint) || strings.Contains(e.Detail, `""`) {
+		t.Errorf("got %s", describe(e))
+	}
+}
+
 func TestConversionsRefuseWhatDoesNotFit(t *testing.T) {
 	conn := session(t)
 	tests := []struct{ column, option, code string }{

@@ -36,6 +36,7 @@ FUNCTION(abi);
 FUNCTION(start);
 FUNCTION(error_free);
 FUNCTION(validate_options);
+FUNCTION(check_driver);
 FUNCTION(scan_begin);
 FUNCTION(scan_sql);
 FUNCTION(scan_start);
@@ -71,6 +72,7 @@ load(const char *path)
 	RESOLVE(start);
 	RESOLVE(error_free);
 	RESOLVE(validate_options);
+	RESOLVE(check_driver);
 	RESOLVE(scan_begin);
 	RESOLVE(scan_sql);
 	RESOLVE(scan_start);
