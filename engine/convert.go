@@ -33,6 +33,7 @@ func options(list *C.pc_option, n C.int32_t) map[string]string {
 func source(s *C.pc_source) *run.Source {
 	return &run.Source{
 		ServerOID: uint32(s.server_oid), MappingOID: uint32(s.mapping_oid), ServerName: C.GoString(s.server_name),
+		ServerHash: uint32(s.server_hash), MappingHash: uint32(s.mapping_hash),
 		Server: options(s.options, s.noptions), Mapping: options(s.mapping, s.nmapping),
 	}
 }

@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include "../odbc/block.h"
 
-#define PC_ABI 7				/* bumped with every change of this file or of block.h */
+#define PC_ABI 8				/* bumped with every change of this file or of block.h */
 
 /* Results of calls. */
 #define PC_OK		0			/* done, reply filled */
@@ -49,6 +49,8 @@ typedef struct pc_source
 {
 	uint32_t	server_oid;
 	uint32_t	mapping_oid;	/* 0: none */
+	uint32_t	server_hash;	/* under which the syscache tells of changes */
+	uint32_t	mapping_hash;	/* 0: none */
 	const char *server_name;
 	const pc_option *options;	/* of the server */
 	int32_t		noptions;
@@ -321,7 +323,7 @@ extern int32_t pc_service_call(const pc_session *session, const char *method, co
 extern int32_t pc_seal(const char *secret, char **sealed, pc_error *err);
 extern void pc_free(void *p);
 
-/* Columns: server, driver, state (idle, busy, abandoned), opened (epoch µs), last used, statements, in transaction.  No waiting. */
+/* Columns: server, driver, state (idle, busy, closing, abandoned), opened (epoch µs), last used, statements, in transaction.  No waiting. */
 extern int32_t pc_connections(pc_rows *rows, pc_error *err);
 
 /* ---- audit --------------------------------------------------------------- */
@@ -355,6 +357,12 @@ extern void pc_transaction_end(int32_t committed);
 
 /* Close idle connections (portcullis_disconnect, DISCARD ALL): number closed. */
 extern int32_t pc_disconnect(uint32_t server_oid);
+
+/*
+ * Servers ('s') or user mappings ('m') of a hash were changed or dropped, 0:
+ * any may have been.  Their connections are closed once no transaction needs them.
+ */
+extern void pc_source_changed(int32_t object, uint32_t hash);
 
 /* The process exits: cancel everything; waits at most 100 ms for threads inside drivers. */
 extern void pc_stop(void);

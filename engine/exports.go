@@ -57,6 +57,15 @@ func pcgo_transaction_end(committed C.int32_t) {
 	})
 }
 
+//export pcgo_source_changed
+func pcgo_source_changed(object C.int32_t, hash C.uint32_t) {
+	quietly(func() {
+		if engine != nil {
+			engine.SourceChanged(byte(object), uint32(hash))
+		}
+	})
+}
+
 //export pcgo_disconnect
 func pcgo_disconnect(server C.uint32_t) (closed C.int32_t) {
 	quietly(func() {

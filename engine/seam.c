@@ -237,6 +237,12 @@ pc_transaction_end(int32_t committed)
 	pcgo_transaction_end(committed);
 }
 
+void
+pc_source_changed(int32_t object, uint32_t hash)
+{
+	pcgo_source_changed(object, hash);
+}
+
 int32_t
 pc_disconnect(uint32_t server_oid)
 {

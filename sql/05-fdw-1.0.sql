@@ -5,7 +5,7 @@ CREATE FUNCTION portcullis_connections(
     OUT statements bigint, OUT in_transaction boolean) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 REVOKE ALL ON FUNCTION portcullis_connections() FROM PUBLIC;
-COMMENT ON FUNCTION portcullis_connections() IS 'remote connections of this session: idle, busy or abandoned';
+COMMENT ON FUNCTION portcullis_connections() IS 'remote connections of this session: idle, busy, closing (its server or user mapping was changed or dropped) or abandoned';
 
 CREATE FUNCTION portcullis_disconnect(server name DEFAULT NULL) RETURNS integer
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;

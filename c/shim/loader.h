@@ -43,6 +43,7 @@
 	X(connections) \
 	X(audit_record) \
 	X(transaction_end) \
+	X(source_changed) \
 	X(disconnect) \
 	X(stop) \
 	X(fault)

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -29,6 +30,7 @@
 
 static void refuse_governed_ddl(void);
 static void check_driver(const char *driver);
+static void watch_sources(void);
 static Oid	user_mapping(Oid serverid, Oid userid, List **options);
 static void describe_column(Form_pg_attribute att, Oid relid, pc_attribute *out);
 static const char *base_type_name(Oid type);
@@ -151,14 +153,39 @@ pc_describe_source(Oid serverid, Oid userid)
 	pc_source  *source = palloc0(sizeof(pc_source));
 	List	   *mapping = NIL;
 
+	watch_sources();
 	source->server_oid = serverid;
+	source->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(serverid));
 	source->server_name = server->servername;
 	source->options = pc_options(server->options);
 	source->noptions = list_length(server->options);
 	source->mapping_oid = user_mapping(serverid, userid, &mapping);
+	if (OidIsValid(source->mapping_oid))
+		source->mapping_hash = GetSysCacheHashValue1(USERMAPPINGOID, ObjectIdGetDatum(source->mapping_oid));
 	source->mapping = pc_options(mapping);
 	source->nmapping = list_length(mapping);
 	return source;
+}
+
+static void
+source_changed(Datum object, int cacheid, uint32 hashvalue)
+{
+	(void) cacheid;
+	if (pc_engine_loaded())
+		PC_CALL_VOID(source_changed, DatumGetInt32(object), hashvalue);
+}
+
+/* So that no connection outlives its server or user mapping. */
+static void
+watch_sources(void)
+{
+	static bool watching = false;
+
+	if (watching)
+		return;
+	watching = true;
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, source_changed, Int32GetDatum('s'));
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, source_changed, Int32GetDatum('m'));
 }
 
 /* Unlike GetUserMapping no error without one: files need no credentials. */

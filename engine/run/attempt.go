@@ -21,11 +21,13 @@ type attempt struct {
 	tooLate error         // what is said then
 
 	server, driver string
+	hashes         sourceHashes
 	began          time.Time
 
 	// guarded by pool.mu
 	waiters   int
 	abandoned bool
+	retired   bool // the source was changed meanwhile
 }
 
 // defaultConnectTimeout is given to drivers that were not told one.
@@ -56,7 +58,7 @@ func (p *pool) connect(key connKey, source *Source) (*attempt, error) {
 	if how.ConnectTimeout == 0 {
 		how.ConnectTimeout = defaultConnectTimeout
 	}
-	a := &attempt{done: make(chan struct{}), late: make(chan struct{}), server: source.ServerName, driver: how.Driver, began: time.Now()}
+	a := &attempt{done: make(chan struct{}), late: make(chan struct{}), server: source.ServerName, driver: how.Driver, hashes: source.hashes(), began: time.Now()}
 	a.tooLate = connectError(source, how.Driver, &odbc.Error{State: "HYT00", Message: fmt.Sprintf("no answer within %v", how.ConnectTimeout), Driver: how.Driver})
 	isLate := sync.OnceFunc(func() { close(a.late) })
 	p.connecting[key] = a
@@ -78,7 +80,7 @@ func (p *pool) open(key connKey, source *Source, d fdw.Dialect, how *fdw.Connect
 		return nil, err
 	}
 	r := &remote{
-		pool: p, key: key, server: source.ServerName, driver: how.Driver, dialect: d, conn: conn,
+		pool: p, key: key, hashes: source.hashes(), server: source.ServerName, driver: how.Driver, dialect: d, conn: conn,
 		inside: make(chan struct{}, 1), opened: time.Now(), used: time.Now(),
 		single: conn.Info().MaxStatements == 1,
 	}
@@ -129,7 +131,7 @@ func (p *pool) connected(key connKey, a *attempt, r *remote, err error) {
 		p.abandoned--
 	}
 	if r != nil {
-		r.broken = drop
+		r.broken, r.retired = drop, a.retired
 		p.remotes[r] = struct{}{}
 		p.watchIdle()
 	}

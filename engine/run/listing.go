@@ -10,6 +10,7 @@ import (
 // abandoned included. Times are microseconds since 1970.
 func (e *Engine) Connections() Rows {
 	p := e.pool
+	p.closeRetired()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	rows := Rows{}

@@ -117,7 +117,7 @@ func (p *pool) choose(key connKey, source *Source, patient bool) (r *remote, wai
 		if candidate.moved && patient && candidate.driver == source.Server["driver"] {
 			return nil, p.wake, nil, nil // what is opened now would share what it reads
 		}
-		if candidate.key != key || candidate.broken {
+		if candidate.key != key || candidate.broken || p.outdated(candidate) {
 			continue
 		}
 		switch {
@@ -279,6 +279,7 @@ func (p *pool) release(r *remote, failed bool) {
 	r.used = time.Now()
 	r.endTx = r.endTx || failed && r.inTx
 	last := r.users == 0
+	r.broken = r.broken || last && r.retired && !r.inTx
 	settle, discard := last && r.endTx && !r.broken, last && r.broken
 	if last && !settle {
 		p.watchIdle()
@@ -308,6 +309,7 @@ func (p *pool) endTransaction(r *remote) {
 		}
 		r.leave()
 		p.mu.Lock()
+		r.broken = r.broken || r.retired && r.users == 0
 		broken := r.broken && r.users == 0
 		p.watchIdle()
 		p.mu.Unlock()
@@ -405,6 +407,7 @@ func (p *pool) transactionEnd() {
 	for _, r := range idle {
 		p.endTransaction(r)
 	}
+	p.closeRetired()
 }
 
 // disconnect closes idle connections of a server (0: of all) and says how many.

@@ -12,6 +12,7 @@ import (
 type remote struct {
 	pool      *pool
 	key       connKey
+	hashes    sourceHashes
 	server    string
 	driver    string
 	dialect   fdw.Dialect
@@ -30,6 +31,7 @@ type remote struct {
 	broken     bool   // serves nobody any more
 	moved      bool   // broken, and what it reads is no longer the source's file
 	abandoned  bool   // broken, and counted because a thread hangs in it
+	retired    bool   // its source was changed: it serves its transaction to the end and nobody else
 	closed     bool
 	used       time.Time // when it was given back, or answered a check since
 	statements int64
@@ -106,6 +108,8 @@ func (r *remote) state() string {
 		return "abandoned"
 	case r.users > 0 || r.endTx:
 		return "busy"
+	case r.retired || r.broken:
+		return "closing"
 	}
 	return "idle"
 }

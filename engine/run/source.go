@@ -15,8 +15,12 @@ type Source struct {
 	ServerOID  uint32
 	MappingOID uint32 // 0: none
 	ServerName string
-	Server     map[string]string // options
-	Mapping    map[string]string
+
+	// Under which the syscache tells of changes of the two.
+	ServerHash, MappingHash uint32
+
+	Server  map[string]string // options
+	Mapping map[string]string
 }
 
 // connKey names what remote connections may stand for each other. Options are

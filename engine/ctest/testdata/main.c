@@ -48,6 +48,7 @@ FUNCTION(rows_free);
 FUNCTION(count);
 FUNCTION(connections);
 FUNCTION(transaction_end);
+FUNCTION(source_changed);
 FUNCTION(disconnect);
 FUNCTION(stop);
 FUNCTION(fault);
@@ -84,6 +85,7 @@ load(const char *path)
 	RESOLVE(count);
 	RESOLVE(connections);
 	RESOLVE(transaction_end);
+	RESOLVE(source_changed);
 	RESOLVE(disconnect);
 	RESOLVE(stop);
 	RESOLVE(fault);
