@@ -20,23 +20,53 @@
 #include "seal.h"
 #include "session.h"
 
+/* A key that lost some of its characters on the way here is one, too. */
+#define API_KEY_AT_LEAST 32
+
 static emit_log_hook_type next_emit_log = NULL;
 static post_parse_analyze_hook_type next_analyze = NULL;
 static ExecutorStart_hook_type next_start = NULL;
 static ProcessUtility_hook_type next_utility = NULL;
 
+/*
+ * The next key of the policy service ("pk_" and 43 characters of base64url),
+ * NULL: there is none.  Names such as "pk_orders" are none: what an error says
+ * of them is for whoever made it.
+ */
+static const char *
+find_api_key(const char *text, size_t *length)
+{
+	for (; text != NULL && (text = strstr(text, "pk_")) != NULL; text += *length)
+	{
+		bool		upper = false;
+
+		for (*length = 3; isalnum((unsigned char) text[*length]) || text[*length] == '_' || text[*length] == '-'; ++*length)
+			upper |= isupper((unsigned char) text[*length]) != 0;
+		if (upper && *length >= API_KEY_AT_LEAST)
+			return text;
+	}
+	return NULL;
+}
+
 static bool
 holds_api_key(const char *text)
 {
-	return text != NULL && strstr(text, "pk_") != NULL;
+	size_t		length;
+
+	return find_api_key(text, &length) != NULL;
 }
 
 static void
 hide_api_keys(char *text)
 {
-	while (text != NULL && (text = strstr(text, "pk_")) != NULL)
-		for (text += 3; isalnum((unsigned char) *text) || *text == '_' || *text == '-'; text++)
-			*text = '*';
+	size_t		length;
+	const char *key = text;
+
+	while ((key = find_api_key(key, &length)) != NULL)
+	{
+		memset(text + (key - text) + 3, '*', length - 3);
+		key += length;
+	}
 }
 
 /* pg_stat_activity shows the client's statement without its secrets. */

@@ -26,6 +26,9 @@ static const char *const taking[] = {
 	"drop_data_source", "import_data_sources", "explain_decision", NULL
 };
 
+/* Where lists of options stand in constants of others more often, all from there on is hidden. */
+#define MAX_NESTED_LISTS 16
+
 static bool
 is_word(char c)
 {
@@ -82,9 +85,9 @@ behind_constant(const char *text)
 	return NULL;
 }
 
-/* In a list of options the end of the first name that is not known to be open. */
+/* In a list of options the end of the first name that is not known to be open; NULL: there is none up to the list's end. */
 static const char *
-in_options(const char *text)
+in_options(const char *text, const char **end)
 {
 	static const char *const actions[] = {"add", "set", NULL};
 	static const char *const drop[] = {"drop", NULL};
@@ -97,7 +100,10 @@ in_options(const char *text)
 
 		text = skip(text, " \t\r\n\f,");
 		if (*text == ')' || *text == '\0')
+		{
+			*end = Max(*end, text);
 			return NULL;
+		}
 		text = skip(text + word_of(text, actions), " \t\r\n\f");
 		drops = (n = word_of(text, drop)) > 0;
 		name = skip(text + n, " \t\r\n\f\"");
@@ -116,14 +122,20 @@ option_secret(const char *text)
 {
 	const char *found = NULL;
 	const char *at = text;
+	const char *end = text;		/* of the lists seen so far */
+	int			nested = 0;
 
 	if (strcasestr(text, "options") == NULL || (strcasestr(text, "mapping") == NULL && strcasestr(text, "server") == NULL))
 		return NULL;
 	while (found == NULL && (at = strcasestr(at, "options")) != NULL)
 	{
 		at = skip(at + strlen("options"), " \t\r\n\f");
-		if (*at == '(')
-			found = in_options(at + 1);
+		if (*at != '(')
+			continue;
+		/* Each list in a constant of another one is read once more, and nothing can interrupt that. */
+		if (at < end && ++nested > MAX_NESTED_LISTS)
+			return at + 1;
+		found = in_options(at + 1, &end);
 	}
 	return found;
 }

@@ -146,6 +146,29 @@ func testPasswords(t *testing.T, n *node) {
 			n.wantHidden(t, watcher, conn, api)
 		}
 	})
+	t.Run("names are no API keys", func(t *testing.T) {
+		conn := n.Login(t, world.Exempt)
+		_, err := conn.Exec(t.Context(), "SELECT pk_order, '"+api+"'")
+		wantError(t, err, "42703", `column "pk_order" does not exist`)
+		n.wantHidden(t, watcher, conn, api)
+		if text, err := n.LogText(); err != nil || !strings.Contains(text, `column "pk_order" does not exist`) {
+			t.Errorf("the log does not say which column, or %v", err)
+		}
+	})
+	t.Run("looked for in lists within lists", func(t *testing.T) {
+		const lists = 50000 // read once each they would take half a minute
+		var text strings.Builder
+		for i := range lists {
+			fmt.Fprintf(&text, "options (host $a%d$", i)
+		}
+		for i := lists - 1; i >= 0; i-- {
+			fmt.Fprintf(&text, "$a%d$)", i)
+		}
+		conn := n.Login(t, world.Eve)
+		if _, err := conn.Exec(t.Context(), "SET statement_timeout = '5s'; SELECT length($server$"+text.String()+"$server$)", pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("plans of governed sessions", func(t *testing.T) {
 		n.exec(t, "ALTER ROLE eve SET auto_explain.log_verbose = on; ALTER ROLE eve SET auto_explain.log_analyze = on; SELECT immutasys.analyze('immuta.staff_pg')")
 		defer n.exec(t, "ALTER ROLE eve RESET auto_explain.log_verbose; ALTER ROLE eve RESET auto_explain.log_analyze; DELETE FROM immutasys.table_statistics")
