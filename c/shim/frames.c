@@ -69,6 +69,7 @@ pc_frame_create(QueryDesc *query, List *relids)
 		pc_make_uuid(frame->record_id);
 		fill_tables(frame, relids);
 		pc_session_describe(&frame->session);
+		frame->may_hold_secret = pc_may_take_secret();
 	}
 	PG_CATCH();
 	{

@@ -24,6 +24,7 @@ typedef struct pc_frame
 	bool		adopted;		/* freed together with the executor's state */
 	bool		governed;
 	bool		audited;
+	bool		may_hold_secret;	/* its text, by who typed it */
 	bool		recorded;		/* the intent is in the ring */
 	bool		durable;
 	bool		ended;			/* ExecutorEnd was reached */

@@ -24,6 +24,15 @@ prepare(pc_audit_request *request, pc_frame *frame, const char *kind)
 	request->ntables = frame->n;
 }
 
+/* Where nobody could type a secret, its name would only hide what they did. */
+static char *
+statement_of(const pc_frame *frame)
+{
+	char	   *text = pc_statement_text(frame->query);
+
+	return frame->may_hold_secret ? pc_without_constants(text) : text;
+}
+
 /* Appends the record; the text is the library's until then. */
 static uint64
 append(const pc_audit_request *request, Oid role)
@@ -43,13 +52,10 @@ void
 pc_record_intent(pc_frame *frame)
 {
 	pc_audit_request request;
-	char	   *text;
 	MemoryContext old = MemoryContextSwitchTo(frame->context);
 
 	prepare(&request, frame, "intent");
-	text = pc_statement_text(frame->query);
-	/* Where nobody could type a secret, its name would only hide what they did. */
-	request.statement = pc_may_take_secret() ? pc_without_constants(text) : text;
+	request.statement = statement_of(frame);
 	request.scans = frame->scans;
 	request.nscans = frame->nscans;
 	frame->position = append(&request, frame->role);
@@ -64,7 +70,7 @@ pc_record_denied(pc_frame *frame, const char *sqlstate, const char *reason)
 	pc_audit_request request;
 
 	prepare(&request, frame, "denied");
-	request.statement = pc_statement_text(frame->query);
+	request.statement = statement_of(frame);
 	request.sqlstate = sqlstate;
 	request.message = reason;
 	pc_spool_wait(append(&request, frame->role));

@@ -11,7 +11,7 @@ extern bool pc_role_governed(Oid role);
 extern char *pc_role_danger(Oid role);	/* why a governed role is refused, NULL: it is not */
 extern void pc_session_check_role(void);	/* 42501 in a governed session that holds too much */
 
-/* May who acts now call functions that are given a secret?  Others' statements are not shortened for them. */
+/* May who acts now, or who called them, call functions that are given a secret?  Others' statements are not shortened for them. */
 extern bool pc_may_take_secret(void);
 
 extern void pc_session_describe(pc_session *s);	/* pc_session_fill for records: never refuses */

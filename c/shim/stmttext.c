@@ -5,7 +5,9 @@
  *
  * PostgreSQL tells a statement's place in its text only of what it parsed as a
  * statement: not of a query inside another statement (EXPLAIN, DECLARE), and
- * not of what a rule adds.  Their text is the statement around them.
+ * not of what a rule adds.  Their text is the statement around them.  A body
+ * that was parsed when its function was made (BEGIN ATOMIC) has no text at all:
+ * there it is the statement that calls it.
  */
 #include "postgres.h"
 
@@ -162,11 +164,16 @@ pc_statement_text(const QueryDesc *query)
 	const char *text = query->sourceText;
 	const PlannedStmt *stmt = query->plannedstmt;
 
+	if (text != NULL && *text == '\0' && ActivePortal != NULL)
+	{
+		text = ActivePortal->sourceText;
+		stmt = text ? statement_around(text) : NULL;
+	}
 	if (text == NULL)
 		return pstrdup("");
 	if (strchr(text, ';') == NULL)
 		return pstrdup(text);
-	if (!has_place(stmt))
+	if (stmt != NULL && !has_place(stmt))
 		stmt = statement_around(text);
 	if (stmt != NULL)
 		return cut(text, stmt);
