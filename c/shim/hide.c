@@ -106,6 +106,15 @@ hide_secret(char **text)
 		*text = hidden;
 }
 
+static void
+hide_context(ErrorData *edata)
+{
+	char	   *hidden = edata->context ? pc_context_without_secret(edata->context) : NULL;
+
+	if (hidden != NULL)
+		edata->context = hidden;
+}
+
 /* The values that log_parameter_max_length_on_error puts before the rest of the context. */
 static void
 hide_parameters(ErrorData *edata)
@@ -157,7 +166,7 @@ hide_in_log(ErrorData *edata)
 			hide_parameters(edata);
 		if (prints_secret_tree(edata, secret))
 			edata->detail = NULL;
-		hide_secret(&edata->context);
+		hide_context(edata);
 		hide_secret(&edata->internalquery);
 		hide_api_keys(edata->message);
 		hide_api_keys(edata->detail);

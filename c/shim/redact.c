@@ -140,24 +140,113 @@ option_secret(const char *text)
 	return found;
 }
 
-/* Behind the name of a function that takes a secret. */
+static const char *
+skip_blank(const char *text)
+{
+	return skip(text, " \t\r\n\f\v");
+}
+
+static bool
+is_comment(const char *text)
+{
+	return (text[0] == '-' && text[1] == '-') || (text[0] == '/' && text[1] == '*');
+}
+
+/* A character of a name in U&"…", which is escaped as \0041 or \+000041. */
+static char
+unescaped(const char **text)
+{
+	int			digits = (*text)[1] == '+' ? 6 : 4;
+	const char *first = *text + (digits == 6 ? 2 : 1);
+	char		hex[7];
+	long		code;
+
+	if (**text != '\\' || strspn(first, "0123456789abcdefABCDEF") < digits)
+		return *(*text)++;
+	strlcpy(hex, first, digits + 1);
+	code = strtol(hex, NULL, 16);
+	*text = first + digits;
+	return code < 0x80 ? (char) code : '?';
+}
+
+/*
+ * Reads a name as SQL does, cut where it is longer than any of interest.
+ * Returns its end, NULL where none begins.  One that may have an escape of its
+ * own (UESCAPE) may be any name: *any.
+ */
+static const char *
+read_name(const char *text, char *name, bool *any)
+{
+	bool		unicode = (text[0] == 'U' || text[0] == 'u') && text[1] == '&' && text[2] == '"';
+	bool		quoted = unicode || *text == '"';
+	static const char *const uescape[] = {"uescape", NULL};
+	size_t		n = 0;
+
+	*any = false;
+	if (!quoted && !is_word(*text))
+		return NULL;
+	text += unicode ? 3 : quoted ? 1 : 0;
+	while (quoted ? *text != '\0' && *text != '"' : is_word(*text))
+	{
+		char		c = unicode ? unescaped(&text) : *text++;
+
+		if (n < NAMEDATALEN - 1)
+			name[n++] = quoted ? c : pg_ascii_tolower((unsigned char) c);
+	}
+	name[n] = '\0';
+	if (quoted && *text == '"')
+		text++;
+	*any = unicode && (is_comment(skip_blank(text)) || word_of(skip_blank(text), uescape) > 0);
+	return text;
+}
+
+static bool
+is_taking(const char *name)
+{
+	for (const char *const *known = taking; *known != NULL; known++)
+		if (strcmp(name, *known) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Where the schema's name begins: behind the name of a function of it that
+ * takes a secret.  What may be one and would take longer to read counts as one.
+ */
+static const char *
+behind_taking(const char *at)
+{
+	char		name[NAMEDATALEN];
+	bool		any;
+
+	if ((at = read_name(at, name, &any)) == NULL || (!any && strcmp(name, "immutasys") != 0))
+		return NULL;
+	at = skip_blank(at);
+	if (any || is_comment(at))
+		return at;
+	if (*at != '.')
+		return NULL;
+	at = skip_blank(at + 1);
+	if (is_comment(at))
+		return at;
+	at = read_name(at, name, &any);
+	return at != NULL && (any || is_taking(name)) ? at : NULL;
+}
+
+/* Behind the first name of a function that takes a secret. */
 static const char *
 argument_secret(const char *text)
 {
 	static const char *const plain[] = {"set_api_key", "set_admin_key", NULL};
-	const char *at;
+	const char *found;
 
-	for (at = text; (at = strcasestr(at, "immutasys")) != NULL;)
-	{
-		size_t		n;
-
-		at = skip(at + strlen("immutasys"), "\". \t\r\n\f");
-		if ((n = word_of(at, taking)) > 0)
-			return at + n;
-	}
+	if (strcasestr(text, "immutasys") != NULL || strcasestr(text, "u&\"") != NULL)
+		for (const char *at = text; *at != '\0'; at++)
+			if ((at == text || !is_word(at[-1])) && (found = behind_taking(at)) != NULL)
+				return found;
 	for (const char *const *name = plain; *name != NULL; name++)
-		if ((at = strcasestr(text, *name)) != NULL)
-			return at + strlen(*name);
+		if ((found = strcasestr(text, *name)) != NULL)
+			return found + strlen(*name);
 	return NULL;
 }
 
@@ -179,14 +268,6 @@ pc_secret_in(const char *text)
 	return first;
 }
 
-char *
-pc_without_secret(const char *text)
-{
-	const char *secret = pc_secret_in(text);
-
-	return secret ? psprintf("%.*s '********')", (int) (secret - text), text) : NULL;
-}
-
 /* By its first characters: the numbers of tokens are not for modules. */
 static bool
 is_constant(const char *token)
@@ -195,7 +276,11 @@ is_constant(const char *token)
 		(*token == '$' && !isdigit((unsigned char) token[1])) || (*token != '"' && strchr(token, '\'') != NULL);
 }
 
-/* Raises where the text ends in mid-token. */
+/*
+ * What stands before the place stays as it was typed, but for its constants:
+ * they may be the secret, too.  A token or comment that the place lies in
+ * counts as behind it.  Raises where the text ends in mid-token.
+ */
 static char *
 without_constants_from(const char *text, size_t from, bool conforming)
 {
@@ -203,19 +288,26 @@ without_constants_from(const char *text, size_t from, bool conforming)
 	core_YYSTYPE value;
 	YYLTYPE		at;
 	StringInfoData shown;
+	size_t		kept = 0;		/* so much of the text is shown, or left out */
 	core_yyscan_t scanner = scanner_init(text, &extra, &ScanKeywords, ScanKeywordTokens);
 
 	extra.standard_conforming_strings = conforming;
 	extra.escape_string_warning = false;
 	extra.backslash_quote = BACKSLASH_QUOTE_ON;
 	initStringInfo(&shown);
-	appendBinaryStringInfo(&shown, text, from);
 	while (core_yylex(&value, &at, scanner) != 0)
 	{
 		const char *token = extra.scanbuf + at; /* the scanner ends it with a NUL until it goes on */
+		size_t		end = at + strlen(token);
 
-		if (at >= from)
+		if (end > from)
 			appendStringInfo(&shown, " %s", is_constant(token) ? "'********'" : token);
+		else
+		{
+			appendBinaryStringInfo(&shown, text + kept, at - kept);
+			appendStringInfoString(&shown, is_constant(token) ? "'********'" : token);
+			kept = end;
+		}
 	}
 	scanner_finish(scanner);
 	return shown.data;
@@ -255,5 +347,6 @@ pc_without_constants(char *text)
 	if (secret == NULL)
 		return text;
 	shown = without_constants(text, secret - text);
-	return shown ? shown : pc_without_secret(text);
+	/* Else nothing is shown from where a constant may begin. */
+	return shown ? shown : pc_cut_statement(text, Min(secret - text, strcspn(text, "'$")));
 }

@@ -30,11 +30,20 @@ extern PlannedStmt *pc_seal_mapping(PlannedStmt *pstmt, const char **query, bool
  */
 extern const char *pc_secret_in(const char *text);
 
-/* A copy without what follows that place, NULL where there is no secret. */
+/*
+ * redact_cut.c: a copy without what follows that place, NULL where there is no
+ * secret; what is open there is closed.
+ */
 extern char *pc_without_secret(const char *text);
 
+/* The same of the context of an error, with the names of functions and places that follow. */
+extern char *pc_context_without_secret(const char *context);
+
+/* The first so many bytes of a statement, whole. */
+extern char *pc_cut_statement(const char *text, size_t length);
+
 /*
- * The text, from the place of its first secret on without constants and
+ * The text without constants, from the place of its first secret on without
  * comments: what else a statement did is for the audit, where it stands.
  */
 extern char *pc_without_constants(char *text);

@@ -1,6 +1,7 @@
 package govern
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"portcullis.dev/portcullis/test/world"
 )
@@ -86,6 +88,9 @@ func testPasswords(t *testing.T, n *node) {
 			{"SELECT immutasys.create_data_source('immuta.staff_pg', NULL, NULL, 'malformed key %s')", "22023"},
 			{"SELECT immutasys.seal('%s'), 1 / 0", "22012"},
 			{"SELECT \"immutasys\" . \"seal\" ('%s')", ""},
+			{"SELECT immutasys -- the schema\n. /* its */ seal('%s')", ""},
+			{"SELECT immutasys.U&\"\\0073eal\"('%s'), U&\"immut\\+000061sys\".seal('%[1]s')", ""},
+			{"SELECT immutasys.U&\"!0073eal\" UESCAPE '!' ('%s')", ""},
 			{"DO $$ BEGIN PERFORM immutasys.seal('%s'); RAISE division_by_zero; END $$", "22012"},
 			{"COPY (SELECT immutasys.seal('%s')) TO STDOUT", ""},
 			{"BEGIN; DECLARE c CURSOR FOR SELECT immutasys.seal('%s'); COMMIT", ""},
@@ -113,6 +118,35 @@ func testPasswords(t *testing.T, n *node) {
 		text, err := n.LogText()
 		if err != nil || !strings.Contains(text, "CREATE SERVER told FOREIGN DATA WRAPPER portcullis OPTIONS (driver 'SQLite3', password '********')") {
 			t.Errorf("the statement is not in the log without its secret, or %v", err)
+		}
+	})
+	t.Run("what is left is whole", func(t *testing.T) {
+		conn := n.Login(t, n.User)
+		for sql, want := range map[string]string{
+			"SELECT (SELECT /* a */ upper(immutasys.seal('x')))":    "SELECT (SELECT /* a */ upper(immutasys.seal('********')))",
+			`SELECT "immutasys"."seal"('x')`:                        `SELECT "immutasys"."seal"('********')`,
+			"SELECT 'it''s immutasys.seal(', 1":                     "SELECT 'it''s immutasys.seal ********'",
+			"SELECT 1 AS \"immutasys.seal\"":                        "SELECT 1 AS \"immutasys.seal\" '********'",
+			"SELECT 1 /* /* immutasys.seal */ */":                   "SELECT 1 /* /* immutasys.seal ******** */ */",
+			"SELECT 1 -- immutasys.seal":                            "SELECT 1 -- immutasys.seal ********",
+			"DO $a$ BEGIN PERFORM immutasys.seal('x'); END $a$":     "DO $a$ BEGIN PERFORM immutasys.seal('********')$a$",
+			"DO $$ BEGIN EXECUTE 'SELECT immutasys.seal(1)'; END$$": "DO $$ BEGIN EXECUTE 'SELECT immutasys.seal ********'$$",
+		} {
+			_, _ = conn.PgConn().Exec(t.Context(), sql).ReadAll()
+			var shown string
+			if err := watcher.QueryRow(t.Context(), "SELECT query FROM pg_stat_activity WHERE pid = $1", int32(conn.PgConn().PID())).Scan(&shown); err != nil || shown != want {
+				t.Errorf("%s is shown as %s, want %s, %v", sql, shown, want, err)
+			}
+		}
+		_, err := conn.Exec(t.Context(), "SELECT immutasys.configure('http://localhost:1', 'malformed key')")
+		var e *pgconn.PgError
+		want := regexp.MustCompile(`^PL/pgSQL function immutasys.check_api_key\(text\) line \d+ at RAISE
+SQL statement "SELECT immutasys.check_api_key\(api_key\)"
+PL/pgSQL function immutasys.set_api_key\(text\) line \d+ at PERFORM
+SQL statement "SELECT immutasys.set_api_key\('\*{8}'\)"
+PL/pgSQL function immutasys.configure\(text,text,text\) line \d+ at PERFORM$`)
+		if !errors.As(err, &e) || !want.MatchString(e.Where) {
+			t.Errorf("the context is %s", e.Where)
 		}
 	})
 	t.Run("while another statement of the message runs", func(t *testing.T) {
@@ -157,16 +191,23 @@ func testPasswords(t *testing.T, n *node) {
 	})
 	t.Run("looked for in lists within lists", func(t *testing.T) {
 		const lists = 50000 // read once each they would take half a minute
-		var text strings.Builder
-		for i := range lists {
-			fmt.Fprintf(&text, "options (host $a%d$", i)
-		}
-		for i := lists - 1; i >= 0; i-- {
-			fmt.Fprintf(&text, "$a%d$)", i)
-		}
-		conn := n.Login(t, world.Eve)
-		if _, err := conn.Exec(t.Context(), "SET statement_timeout = '5s'; SELECT length($server$"+text.String()+"$server$)", pgx.QueryExecModeSimpleProtocol); err != nil {
-			t.Error(err)
+		for _, list := range []struct{ begin, middle, end string }{
+			{"options (host $a%d$", "", "$a%d$)"},
+			{"($a%d$ E'' ", "immutasys.seal(", "$a%d$)"},
+			{`immutasys U&"%d U&" /* "immutasys". `, "", " %d"},
+		} {
+			var text strings.Builder
+			for i := range lists {
+				fmt.Fprintf(&text, list.begin, i)
+			}
+			text.WriteString(list.middle)
+			for i := lists - 1; i >= 0; i-- {
+				fmt.Fprintf(&text, list.end, i)
+			}
+			conn := n.Login(t, world.Eve)
+			if _, err := conn.Exec(t.Context(), "SET statement_timeout = '5s'; SELECT length($server$"+text.String()+"$server$)", pgx.QueryExecModeSimpleProtocol); err != nil {
+				t.Error(list.begin, err)
+			}
 		}
 	})
 	t.Run("plans of governed sessions", func(t *testing.T) {
