@@ -27,6 +27,9 @@ const (
 	// FindingLeft is a role of ours that nobody is a member of and that cannot be
 	// dropped: Role is its name, Via what hangs on it.
 	FindingLeft FindingKind = "left"
+	// FindingIncomplete says, in Privilege, that not everything was looked at or
+	// listed, with counts: there may be more findings of an object.
+	FindingIncomplete FindingKind = "incomplete"
 )
 
 // Excess is a finding: access that somebody else gave and that we cannot
@@ -71,9 +74,12 @@ type Report struct {
 	// NotEnforceable are those of Lacks whose table cannot be granted on.
 	NotEnforceable int `json:"not_enforceable"`
 
-	Applied int       `json:"applied"` // statements of this round
-	Drift   int       `json:"drift"`   // statements that mended what somebody changed by hand
-	Given   int       `json:"given"`   // findings of that kind
+	Applied int `json:"applied"` // statements of this round
+	Drift   int `json:"drift"`   // statements that mended what somebody changed by hand
+	Given   int `json:"given"`   // findings of that kind
+	// Incomplete are findings of that kind.
+	Incomplete int `json:"incomplete,omitempty"`
+
 	Excess  []Excess  `json:"excess,omitempty"`
 	Pending []Pending `json:"pending,omitempty"`
 	Lacking []string  `json:"lacking,omitempty"` // tables that cannot be enforced, with the reason

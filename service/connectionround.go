@@ -377,7 +377,7 @@ func (l *connectionLoop) engine(target connection.Target, open grants.Connect, g
 func (l *connectionLoop) takeOver(r connection.Report) {
 	st := &l.memory.status
 	st.NotEnforceable = r.NotEnforceable
-	st.Equal, st.Exceeds, st.Lacks, st.Applied, st.Drift, st.Given, st.Pending = r.Equal, r.Exceeds, r.Lacks, r.Applied, r.Drift, r.Given, r.Pending
+	st.Equal, st.Exceeds, st.Lacks, st.Applied, st.Drift, st.Given, st.Incomplete, st.Pending = r.Equal, r.Exceeds, r.Lacks, r.Applied, r.Drift, r.Given, r.Incomplete, r.Pending
 	l.takeLingering(r.Lingering)
 	st.Drifts += int64(r.Drift)
 	l.c.metrics.applied(l.memory.name, r.Applied, r.Drift)

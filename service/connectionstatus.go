@@ -41,22 +41,23 @@ type ConnectionStatus struct {
 	Objects ObjectCounts `json:"objects"`
 	People  PeopleCounts `json:"people"`
 
-	Equal     int                           `json:"equal"`   // pairs of person and table
-	Exceeds   int                           `json:"exceeds"` // by what others gave: see findings
-	Lacks     int                           `json:"lacks"`
-	Given     int                           `json:"given,omitempty"` // findings: relations that the policies give show what they hide elsewhere
-	Applied   int                           `json:"applied"`         // statements of the last round
-	Drift     int                           `json:"drift"`           // of those that mended what somebody changed by hand
-	Drifts    int64                         `json:"drifts"`          // statements of that kind since the registration
-	Pending   []connection.Pending          `json:"pending,omitempty"`
-	Overdue   []connection.Pending          `json:"overdue,omitempty"`   // revokes that are pending for too long
-	Lingering []connection.LingeringSession `json:"lingering,omitempty"` // sessions from before a revoke, up to PostgreSQL 15
-	Lacking   []string                      `json:"lacking,omitempty"`   // tables that cannot be enforced, with the reason
-	Withheld  []Withheld                    `json:"withheld,omitempty"`
-	Views     []ViewStatus                  `json:"views,omitempty"`    // of tables of which people may see a part
-	ViewsIn   []string                      `json:"views_in,omitempty"` // databases in which views may stand
-	Rows      []RowsStatus                  `json:"rows,omitempty"`     // tables of which people see some rows by row-level security
-	RowsIn    []string                      `json:"rows_in,omitempty"`  // databases in which policies of ours may stand
+	Equal      int                           `json:"equal"`   // pairs of person and table
+	Exceeds    int                           `json:"exceeds"` // by what others gave: see findings
+	Lacks      int                           `json:"lacks"`
+	Given      int                           `json:"given,omitempty"`      // findings: relations that the policies give show what they hide elsewhere
+	Incomplete int                           `json:"incomplete,omitempty"` // findings: what was not looked at, or not listed
+	Applied    int                           `json:"applied"`              // statements of the last round
+	Drift      int                           `json:"drift"`                // of those that mended what somebody changed by hand
+	Drifts     int64                         `json:"drifts"`               // statements of that kind since the registration
+	Pending    []connection.Pending          `json:"pending,omitempty"`
+	Overdue    []connection.Pending          `json:"overdue,omitempty"`   // revokes that are pending for too long
+	Lingering  []connection.LingeringSession `json:"lingering,omitempty"` // sessions from before a revoke, up to PostgreSQL 15
+	Lacking    []string                      `json:"lacking,omitempty"`   // tables that cannot be enforced, with the reason
+	Withheld   []Withheld                    `json:"withheld,omitempty"`
+	Views      []ViewStatus                  `json:"views,omitempty"`    // of tables of which people may see a part
+	ViewsIn    []string                      `json:"views_in,omitempty"` // databases in which views may stand
+	Rows       []RowsStatus                  `json:"rows,omitempty"`     // tables of which people see some rows by row-level security
+	RowsIn     []string                      `json:"rows_in,omitempty"`  // databases in which policies of ours may stand
 
 	Progress *crawl.Progress `json:"progress,omitempty"` // of a crawl that is under way
 	Holder   string          `json:"holder,omitempty"`   // the service that works on it

@@ -32,7 +32,7 @@ func connectionStatus(ctx context.Context, i *invocation) error {
 	} else {
 		printConnectionStatus(i.io, st)
 	}
-	if err == nil && *check && (st.Disabled || st.State != "in step" || st.Exceeds+st.Lacks > 0) {
+	if err == nil && *check && (st.Disabled || st.State != "in step" || st.Exceeds+st.Lacks+st.Incomplete > 0) {
 		return errNotInStep
 	}
 	return err
@@ -71,6 +71,9 @@ func printConnectionStatus(io streams, st service.ConnectionStatus) {
 	line("access", "%d equal, %d exceed by what others gave, %s", st.Equal, st.Exceeds, lack)
 	if st.Given > 0 {
 		line("", "%d relations that the policies give show what they hide or do not give elsewhere: see findings", st.Given)
+	}
+	if st.Incomplete > 0 {
+		line("", "NOT COMPLETE: there is more than was looked at or listed, see findings")
 	}
 	line("drift", "%d statements in the last round mended what somebody changed, %d in all", st.Drift, st.Drifts)
 	for _, p := range st.Overdue {
@@ -318,6 +321,10 @@ func connectionFindings(ctx context.Context, i *invocation) error {
 func printFinding(io streams, e connection.Excess) {
 	if e.Kind == connection.FindingLeft {
 		fmt.Fprintf(io.out, "role %s is %s: %s\n  a DBA decides what becomes of that, and runs:\n%s\n", e.Role, e.Privilege, strings.Join(e.Via, ", "), e.Statement)
+		return
+	}
+	if e.Kind == connection.FindingIncomplete {
+		fmt.Fprintf(io.out, "NOT COMPLETE on %s: %s\n  people may reach tables by what was left out, and nothing tells\n", shown(e.Object.Place()), e.Privilege)
 		return
 	}
 	who := e.Role

@@ -2,6 +2,8 @@ package grants
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -48,6 +50,7 @@ type relationPaths struct {
 	found     map[uint32][]opening
 	byName    map[string][]uint32 // of relations, for functions that name them
 	reaches   map[uint32]reach    // memo of reach
+	steps     int                 // that walks may still take
 }
 
 // viewPath is a view, or a materialised one, that others may query.
@@ -81,21 +84,31 @@ func (d *database) readByPaths(ctx context.Context, conn *pgx.Conn, c *catalog) 
 	if len(d.tables) == 0 {
 		return nil
 	}
-	p := &relationPaths{d: d, c: c, views: map[uint32]*viewPath{}, parents: map[uint32][]childPath{}, acts: map[uint32][]effect{}, relations: map[uint32]*relation{}, found: map[uint32][]opening{}, reaches: map[uint32]reach{}}
+	p := &relationPaths{d: d, c: c, steps: c.limits.Steps, views: map[uint32]*viewPath{}, parents: map[uint32][]childPath{}, acts: map[uint32][]effect{}, relations: map[uint32]*relation{}, found: map[uint32][]opening{}, reaches: map[uint32]reach{}}
 	for _, read := range []func(context.Context, *pgx.Conn) error{p.read, p.readActs, p.readRelations} {
 		if err := read(ctx, conn); err != nil {
 			return err
 		}
 	}
-	p.nameTargets()
-	for oid := range p.relations {
-		p.walkFrom(oid)
+	cut := 0
+	for _, oid := range slices.Sorted(maps.Keys(p.relations)) {
+		if !p.walkFrom(oid) {
+			cut++
+		}
 	}
+	p.tellCut(cut, len(p.relations), "views, parents and relations with rules, triggers or keys")
 	p.grantees()
 	if err := p.addFunctions(ctx, conn); err != nil {
 		return err
 	}
 	return d.addHanging(ctx, conn)
+}
+
+// tellCut notes from how many of a kind no walk came to its end.
+func (p *relationPaths) tellCut(cut, all int, what string) {
+	if cut > 0 {
+		p.d.incomplete = append(p.d.incomplete, fmt.Sprintf("from %d of %d %s no way was followed to its end, which would take more than %d steps", cut, all, what, p.c.limits.Steps))
+	}
 }
 
 func (p *relationPaths) read(ctx context.Context, conn *pgx.Conn) error {

@@ -15,9 +15,10 @@ const (
 				AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class AND d.refobjid >= 16384)
 		FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE r.ev_type <> '1' AND r.ev_enabled <> 'D' AND r.ev_class >= 16384`
 	// Many triggers call the same function: texts are read once.
-	sqlTriggerFunctions = `SELECT p.oid, p.proowner, p.prosecdef, ` + functionText + `, ` + functionDepends + `
-		FROM pg_proc p WHERE p.oid >= 16384 AND p.oid IN (SELECT tgfoid FROM pg_trigger WHERE NOT tgisinternal) LIMIT 10000`
-	sqlTriggers = `SELECT t.tgrelid, t.tgtype::int, t.tgfoid FROM pg_trigger t WHERE t.tgfoid >= 16384 AND NOT t.tgisinternal AND t.tgenabled <> 'D'`
+	ofTriggers            = ` FROM pg_proc p WHERE p.oid >= 16384 AND p.oid IN (SELECT tgfoid FROM pg_trigger WHERE NOT tgisinternal)`
+	sqlTriggerFunctions   = `SELECT p.oid, p.proowner, p.prosecdef, ` + functionText + `, ` + functionDepends + ofTriggers + ` ORDER BY p.oid`
+	countTriggerFunctions = `SELECT count(*)` + ofTriggers
+	sqlTriggers           = `SELECT t.tgrelid, t.tgtype::int, t.tgfoid FROM pg_trigger t WHERE t.tgfoid >= 16384 AND NOT t.tgisinternal AND t.tgenabled <> 'D'`
 	// The actions of foreign keys are triggers of the table that they refer to.
 	sqlKeyActions = `SELECT t.tgrelid, t.tgconstrrelid, c.relowner, (t.tgtype & 8) <> 0, t.tgfoid = '"RI_FKey_cascade_del"'::regproc
 		FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgconstrrelid WHERE t.tgenabled IN ('O', 'A') AND t.tgfoid IN ('"RI_FKey_cascade_del"'::regproc, '"RI_FKey_setnull_del"'::regproc,
@@ -30,8 +31,8 @@ const anything = canSelect | canInsert | canUpdate | canDelete | canTruncate
 // effect is what a relation sets off when it is written.
 type effect struct {
 	by     setOff
-	events bits // privileges on the relation that set it off
-	target uint32
+	events bits   // privileges on the relation that set it off
+	target uint32 // none of a trigger: what its function mentions
 	does   bits   // with the target
 	acting uint32 // whose rights count there
 	after  bool   // a trigger that comes when the statement is done
@@ -52,6 +53,8 @@ type functionBody struct {
 	definer bool
 	words   map[string]bool
 	depends []uint32
+
+	mentions []uint32 // nil: not asked yet, see mentioned
 }
 
 func (p *relationPaths) readActs(ctx context.Context, conn *pgx.Conn) error {
@@ -96,7 +99,7 @@ func (p *relationPaths) readRules(ctx context.Context, conn *pgx.Conn) error {
 
 func (p *relationPaths) readTriggers(ctx context.Context, conn *pgx.Conn) error {
 	bodies := map[uint32]*functionBody{}
-	err := each(ctx, conn, func(rows pgx.Rows) error {
+	err := p.d.bounded(ctx, conn, p.c.limits.Functions, "functions of triggers", func(rows pgx.Rows) error {
 		var oid uint32
 		var source string
 		f := &functionBody{}
@@ -104,7 +107,7 @@ func (p *relationPaths) readTriggers(ctx context.Context, conn *pgx.Conn) error 
 		f.owner, f.words = p.d.owned(f.owner), words(source)
 		bodies[oid] = f
 		return err
-	}, sqlTriggerFunctions)
+	}, sqlTriggerFunctions, countTriggerFunctions)
 	if err != nil {
 		return err
 	}
@@ -123,24 +126,4 @@ func (p *relationPaths) readTriggers(ctx context.Context, conn *pgx.Conn) error 
 		p.acts[relation] = append(p.acts[relation], a)
 		return nil
 	}, sqlTriggers)
-}
-
-// nameTargets puts in the place of triggers what each of their functions mentions.
-func (p *relationPaths) nameTargets() {
-	for relation, list := range p.acts {
-		var out []effect
-		for _, a := range list {
-			if a.text == nil {
-				out = append(out, a)
-				continue
-			}
-			for other := range p.mentioned(a.text) {
-				if other != relation {
-					a.target = other
-					out = append(out, a)
-				}
-			}
-		}
-		p.acts[relation] = out
-	}
 }

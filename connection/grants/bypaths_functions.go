@@ -3,6 +3,7 @@ package grants
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -18,10 +19,11 @@ const (
 	functionText    = `p.prosrc || CASE WHEN p.prosqlbody::text ~ ':commandType [2-5]' THEN ' update' ELSE '' END`
 	functionDepends = `ARRAY(SELECT d.refobjid FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass)`
 
+	definers = ` WHERE p.prosecdef AND p.oid >= 16384 AND p.prorettype <> 'event_trigger'::regtype AND p.pronamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname = 'portcullis_broker')`
+
 	sqlFunctions = `SELECT p.oid::regprocedure::text, p.pronamespace, p.proowner, ` + functionText + `, ` + functionDepends + `, ` + aclArrays + `
-		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, ` + aclLateral + `(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.privilege_type = 'EXECUTE') x
-		WHERE p.prosecdef AND p.oid >= 16384 AND p.prorettype <> 'event_trigger'::regtype
-			AND n.nspname <> 'portcullis_broker' LIMIT 10000`
+		FROM pg_proc p, ` + aclLateral + `(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.privilege_type = 'EXECUTE') x` + definers + ` ORDER BY p.oid`
+	countFunctions = `SELECT count(*) FROM pg_proc p` + definers
 )
 
 var wordForm = regexp.MustCompile(`"(?:[^"]|"")+"|[\pL_][\pL\pN_$]*`)
@@ -41,7 +43,10 @@ func words(text string) map[string]bool {
 
 // mentioned are the relations that a function names or depends on, tables of the
 // policies and those that lead to others.
-func (p *relationPaths) mentioned(f *functionBody) map[uint32]bool {
+func (p *relationPaths) mentioned(f *functionBody) []uint32 {
+	if f.mentions != nil {
+		return f.mentions
+	}
 	if p.byName == nil { // made at the first function: most databases have none
 		p.byName = map[string][]uint32{}
 		for _, t := range p.d.tables {
@@ -53,16 +58,13 @@ func (p *relationPaths) mentioned(f *functionBody) map[uint32]bool {
 			}
 		}
 	}
-	out := map[uint32]bool{}
-	for _, oid := range f.depends {
-		out[oid] = true
-	}
+	f.mentions = slices.Clone(f.depends)
 	for w := range f.words {
-		for _, oid := range p.byName[w] {
-			out[oid] = true
-		}
+		f.mentions = append(f.mentions, p.byName[w]...)
 	}
-	return out
+	slices.Sort(f.mentions)
+	f.mentions = append([]uint32{}, slices.Compact(f.mentions)...)
+	return f.mentions
 }
 
 // writes reports whether the text of a function may do more than read.
@@ -78,7 +80,9 @@ func writes(text map[string]bool) bool {
 // addFunctions adds what each function reaches with its owner's rights, by what
 // it mentions and all that this leads to.
 func (p *relationPaths) addFunctions(ctx context.Context, conn *pgx.Conn) error {
-	return each(ctx, conn, func(rows pgx.Rows) error {
+	p.steps = p.c.limits.Steps
+	functions, cut := 0, 0
+	err := p.d.bounded(ctx, conn, p.c.limits.Functions, "SECURITY DEFINER functions", func(rows pgx.Rows) error {
 		var name, source string
 		var in uint32
 		f := &functionBody{}
@@ -100,8 +104,12 @@ func (p *relationPaths) addFunctions(ctx context.Context, conn *pgx.Conn) error 
 			does = anything
 		}
 		w := p.newWalk()
-		for relation := range p.mentioned(f) {
+		for _, relation := range p.mentioned(f) {
 			w.visit(step{relation: relation, acting: f.owner, user: f.owner, later: f.owner, acted: true}, does)
+		}
+		functions++
+		if !w.run() {
+			cut++
 		}
 		for at, n := range w.noted {
 			var through bits
@@ -122,5 +130,7 @@ func (p *relationPaths) addFunctions(ctx context.Context, conn *pgx.Conn) error 
 			}
 		}
 		return nil
-	}, sqlFunctions)
+	}, sqlFunctions, countFunctions)
+	p.tellCut(cut, functions, "SECURITY DEFINER functions")
+	return err
 }

@@ -41,6 +41,14 @@ type walk struct {
 	p     *relationPaths
 	seen  map[step]bits
 	noted map[int32]noted
+	todo  []visit // no recursion: ways may be as long as a database has relations
+	cut   bool    // steps were used up
+}
+
+// visit is a relation that is read or written.
+type visit struct {
+	at    step
+	verbs bits
 }
 
 // noted is what a walk reaches of a table.
@@ -53,15 +61,17 @@ func (p *relationPaths) newWalk() *walk {
 	return &walk{p: p, seen: map[step]bits{}, noted: map[int32]noted{}}
 }
 
-// walkFrom finds what each privilege on a relation leads to.
-func (p *relationPaths) walkFrom(top uint32) {
+// walkFrom finds what each privilege on a relation leads to; false: not all.
+func (p *relationPaths) walkFrom(top uint32) (ended bool) {
 	r, starts := p.relations[top], p.starts(top)
+	ended = true
 	for _, t := range throughs[:5] {
 		if starts&t[0] == 0 {
 			continue
 		}
 		w := p.newWalk()
 		w.visit(step{relation: top, acting: asks, user: asks, later: asks}, t[0])
+		ended = w.run() && ended
 		for at, n := range w.noted {
 			if p.d.tables[at].ref.OID == top || !p.matters(r, at, t[0]) {
 				continue
@@ -81,6 +91,7 @@ func (p *relationPaths) walkFrom(top uint32) {
 			}
 		}
 	}
+	return ended
 }
 
 // starts are the privileges on a relation that may lead somewhere.
@@ -109,9 +120,15 @@ func (p *relationPaths) matters(r *relation, at int32, need bits) bool {
 	return false
 }
 
-// visit goes on from a relation that is read or written.
+// visit goes on to a relation that is read or written, with the rights that are
+// there and as far as nobody was there before.
 func (w *walk) visit(at step, verbs bits) {
 	p := w.p
+	if p.steps == 0 {
+		w.cut = true
+		return
+	}
+	p.steps--
 	r, leads := p.relations[at.relation]
 	table, known := p.d.byOID[at.relation]
 	known = known && p.d.tables[table].class >= 0
@@ -126,20 +143,28 @@ func (w *walk) visit(at step, verbs bits) {
 			verbs = p.may(at.acting, r.owner, r.acl, verbs)
 		}
 	}
-	fresh := verbs &^ w.seen[at]
-	if fresh == 0 {
-		return
+	if fresh := verbs &^ w.seen[at]; fresh != 0 {
+		w.seen[at] |= fresh
+		if known {
+			w.note(at, table, p.views[at.relation], fresh)
+		}
+		w.todo = append(w.todo, visit{at, fresh})
 	}
-	w.seen[at] |= fresh
-	v := p.views[at.relation]
-	if known {
-		w.note(at, table, v, fresh)
+}
+
+// run follows all that comes after the visits so far, unless the steps are used
+// up: then what was noted is true and not all, and it returns false.
+func (w *walk) run() bool {
+	for len(w.todo) > 0 && !w.cut {
+		next := w.todo[len(w.todo)-1]
+		w.todo = w.todo[:len(w.todo)-1]
+		if v := w.p.views[next.at.relation]; v != nil {
+			w.throughView(next.at, v, next.verbs)
+		}
+		w.setOff(next.at, next.verbs)
+		w.children(next.at, next.verbs)
 	}
-	if v != nil {
-		w.throughView(at, v, fresh)
-	}
-	w.setOff(at, fresh)
-	w.children(at, fresh)
+	return !w.cut
 }
 
 func (w *walk) note(at step, table int32, v *viewPath, verbs bits) {
@@ -222,7 +247,8 @@ func (w *walk) children(at step, verbs bits) {
 
 // setOff follows what writing a relation sets off.
 func (w *walk) setOff(at step, verbs bits) {
-	for _, a := range w.p.acts[at.relation] {
+	for i := range w.p.acts[at.relation] {
+		a := &w.p.acts[at.relation][i]
 		did := verbs
 		if verbs&moves != 0 && (a.by == byTrigger || w.p.c.version < 150000) {
 			did |= canInsert | canDelete
@@ -231,7 +257,7 @@ func (w *walk) setOff(at step, verbs bits) {
 			continue
 		}
 		next := at
-		next.relation, next.how, next.acted, next.acting = a.target, named, true, a.acting
+		next.how, next.acted, next.acting = named, true, a.acting
 		switch a.by {
 		case byItsKey: // checked are the rights of the table's owner, who has them or can take them
 			next.how, next.acting, next.user = only, noCheck, a.acting
@@ -252,6 +278,15 @@ func (w *walk) setOff(at step, verbs bits) {
 			}
 			next.user, next.later = next.acting, next.acting
 		}
-		w.visit(next, a.does)
+		if a.text == nil {
+			next.relation = a.target
+			w.visit(next, a.does)
+			continue
+		}
+		for _, next.relation = range w.p.mentioned(a.text) {
+			if next.relation != at.relation {
+				w.visit(next, a.does)
+			}
+		}
 	}
 }

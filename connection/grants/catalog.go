@@ -21,6 +21,7 @@ type catalog struct {
 	// privileges, wanted there or not.
 	elsewhere []string
 	listed    map[string]databaseRow
+	limits    Limits
 }
 
 // databaseRow is a row of pg_database.

@@ -22,6 +22,7 @@ type database struct {
 	broker     *brokerState // nil: none is installed
 	unreadable bool
 	published  []published
+	incomplete []string           // what was not looked at, see incomplete.go
 	onTheWay   map[string][]entry // ACLs of relations by which tables are reached, by name
 	// ownerRole is pg_database_owner, whose one member, the owner of the
 	// database at hand, no catalog lists: it is read as that owner.

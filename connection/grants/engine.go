@@ -38,6 +38,7 @@ type Options struct {
 	Lingering []connection.LingeringSession
 	// MaxExcess bounds the causes that a report lists (1,000); all are counted.
 	MaxExcess int
+	Limits    Limits
 }
 
 // Engine acts on one instance. Its methods may not be called concurrently;
@@ -60,6 +61,7 @@ func New(o Options) (*Engine, error) {
 	if o.MaxExcess <= 0 {
 		o.MaxExcess = 1000
 	}
+	o.Limits = o.Limits.orDefault()
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -15,6 +15,7 @@ import (
 // report names who reaches it and counts the others.
 type causes struct {
 	limit int
+	more  bool // than the limit
 	found map[causeKey]*connection.Excess
 	order []causeKey
 }
@@ -35,6 +36,7 @@ func (c *causes) add(key causeKey, people int, describe func() connection.Excess
 		return
 	}
 	if len(c.order) >= c.limit {
+		c.more = true
 		return
 	}
 	if c.found == nil {
@@ -84,6 +86,7 @@ func (e *evaluator) blame(at int, t int32, c *crowd, beyond bits) {
 	d := e.want.databases[at]
 	k := &d.classes[d.tables[t].class]
 	if len(e.out.causes.order) >= e.out.causes.limit {
+		e.out.causes.more = true // or some of those that are listed
 		return
 	}
 	if e.blameWide(c, beyond) && beyond&(asSuperuser|asRoleMaker|asServerFiles) != 0 {
@@ -362,13 +365,21 @@ func (e *evaluator) partOf(c *crowd, at int, t int32) *wantedPart {
 // unlimited are the findings that no GRANT can end, in the words of tables that
 // cannot be enforced.
 func unlimited(list []connection.Excess) (out []string) {
+	more := 0
 	for _, x := range list {
 		for _, bit := range []bits{asSuperuser, asRoleMaker, asBypassRLS, asReplication, asServerFiles, asOwner, asSchemaOwner, asDatabaseOwner} {
-			if x.Kind == "" && x.Person != "" && strings.Contains(", "+x.Privilege+", ", ", "+otherNames[bit]+", ") && len(out) < 100 {
+			if x.Kind == "" && x.Person != "" && strings.Contains(", "+x.Privilege+", ", ", "+otherNames[bit]+", ") {
+				if len(out) == 100 {
+					more++
+					break
+				}
 				out = append(out, fmt.Sprintf("%s, for %s (%s): no GRANT limits %s; a DBA runs: %s", x.Object.Place(), x.Person, x.Role, x.Privilege, x.Statement))
 				break
 			}
 		}
+	}
+	if more > 0 {
+		out = append(out, fmt.Sprintf("and %d more that no GRANT limits: see findings", more))
 	}
 	return out
 }

@@ -30,7 +30,7 @@ func (d *database) readPublications(ctx context.Context, conn *pgx.Conn, c *cata
 	if c.version >= 150000 {
 		query += sqlPublishedSchemas
 	}
-	return each(ctx, conn, func(rows pgx.Rows) error {
+	return d.bounded(ctx, conn, publishedAtMost, "entries of publications", func(rows pgx.Rows) error {
 		var p published
 		var scope string
 		if err := rows.Scan(&p.publication, &p.owner, &scope, &p.of); err != nil {
@@ -39,7 +39,7 @@ func (d *database) readPublications(ctx context.Context, conn *pgx.Conn, c *cata
 		p.scope = scope[0]
 		d.published = append(d.published, p)
 		return nil
-	}, query+" ORDER BY 1, 3, 4 LIMIT 1000")
+	}, query+" ORDER BY 1, 3, 4", "SELECT count(*) FROM ("+query+") q")
 }
 
 // receivers are the roles, beside superusers, that may receive publications.

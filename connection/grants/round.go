@@ -58,6 +58,7 @@ func (e *Engine) look(ctx context.Context, s *sessions, want connection.Want, wi
 		s.drop(e.o.Target.Database)
 		return nil, err
 	}
+	v.cat.limits = e.o.Limits
 	if v.want, err = number(want, e.o.Target.Prefix); err != nil {
 		return nil, err
 	}
@@ -251,6 +252,8 @@ func (e *Engine) report(ctx context.Context, s *sessions, v *view, x *executor) 
 	}
 	r.Excess = append(r.Excess, publications(v)...)
 	r.Excess = append(append(r.Excess, st.given.list()...), left...)
+	cut := incomplete(v, &st)
+	r.Excess, r.Incomplete = append(r.Excess, cut...), len(cut)
 	r.Given = len(st.given.order)
 	r.Unlimited = unlimited(r.Excess)
 	return r, e.settle(ctx, v)
