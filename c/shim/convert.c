@@ -259,4 +259,7 @@ error_context(void *arg)
 
 	errcontext("column \"%s\" of foreign table \"%s\"", NameStr(att->attname),
 			   RelationGetRelationName(reader->rel));
+	/* PostgreSQL's own hint is about settings of who typed a value. */
+	if (geterrcode() == ERRCODE_DATETIME_FIELD_OVERFLOW)
+		errhint("The source holds a value that the column's type does not have. Leave out the column or, by a condition, the row.");
 }

@@ -96,6 +96,9 @@ func TestOtherSources(t *testing.T) {
 				t.Errorf("counted %d rows", got)
 			}
 			if s.name == "mariadb" {
+				if e := refused(t, conn, "SELECT d FROM odd WHERE id = 3"); e.Code != "22008" || !strings.HasPrefix(e.Hint, "The source holds") {
+					t.Error(describe(e))
+				}
 				wantLittleMemory(t)
 			}
 			interruptSlow(t, s.name)
