@@ -165,6 +165,9 @@ func (cur *Cursor) newFetch(cols []Column, o QueryOptions) error {
 	if traits.native {
 		options.native = 1
 	}
+	if traits.nullAsCut {
+		options.null_as_cut = 1
+	}
 	if traits.keepsLengths {
 		options.keeps_lengths = 1
 	}

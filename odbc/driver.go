@@ -34,6 +34,8 @@ type traits struct {
 	setPos bool
 	// keepsLengths: no value is longer than the length declared for its column.
 	keepsLengths bool
+	// nullAsCut: a NULL in the column of a value that was cut is told as cut, too.
+	nullAsCut bool
 	// logsInTmp: without being asked, see mute.
 	logsInTmp bool
 	// literals: parameters are written into the statement, since the driver
@@ -50,7 +52,7 @@ type traits struct {
 	cancel          cancelWay
 	// quietFrom is the driver's version from which SQLEndTran sends nothing where
 	// the driver knows of no transaction, though a failed statement may have
-	// left the locks of its tables; empty: none.
+	// left the locks of its tables, and that writes values into statements; empty: none.
 	quietFrom string
 	// sessionSQL asks the source for its number of this session, killSQL
 	// interrupts the statement of that session; aliveSQL is the cheapest
@@ -98,7 +100,7 @@ func psqlTraits() traits {
 // Its SQLSetPos moves the cursor: the next fetch would skip rows.
 func mariaTraits() traits {
 	return traits{
-		native: true, always: true, trims: true, wrapsUnsigned: true, keepsLengths: true, convertsNumbers: true,
+		native: true, always: true, trims: true, wrapsUnsigned: true, keepsLengths: true, nullAsCut: true, convertsNumbers: true,
 		braces: anyName, maxValue: noLimit, quietFrom: "03.02",
 		cancel:     cancelByKill,
 		sessionSQL: "SELECT CONNECTION_ID()",

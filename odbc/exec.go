@@ -9,6 +9,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -69,6 +71,9 @@ func (s *stmt) execute(ctx context.Context, sql string, params []Param) (err err
 		}
 		params = nil
 	}
+	if s.c.quiet {
+		params = floatsAsText(params)
+	}
 	text, err := s.c.text(sql)
 	if err != nil {
 		return err
@@ -81,6 +86,18 @@ func (s *stmt) execute(ctx context.Context, sql string, params []Param) (err err
 	return s.call(ctx, phaseExecute, "executing", func() C.SQLRETURN {
 		return C.pc_execute(C.SQLHSTMT(s.handle), wide, p, n, bound, C.int32_t(len(params)))
 	})
+}
+
+// floatsAsText is for versions that write values into the statement: they
+// write doubles with six digits.
+func floatsAsText(params []Param) []Param {
+	out := slices.Clone(params)
+	for i, p := range out {
+		if p.Type == ParamFloat {
+			out[i] = Param{Type: ParamText, Null: p.Null, Text: strconv.FormatFloat(p.Float, 'e', -1, 64)}
+		}
+	}
+	return out
 }
 
 // askFrom, in bytes: shorter statements are sent without asking, since

@@ -56,6 +56,7 @@ typedef struct pc_cursor_options
 	uint32_t	getdata;		/* SQL_GETDATA_EXTENSIONS */
 	int32_t		native;			/* trust native binds of this driver */
 	int32_t		keeps_lengths;	/* no value is longer than declared */
+	int32_t		null_as_cut;	/* truncation is also reported where a column is NULL */
 	int64_t		max_value;		/* longest value accepted, bytes */
 } pc_cursor_options;
 

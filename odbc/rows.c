@@ -77,6 +77,15 @@ take_value(pc_cursor *c, pc_buffer *b, pc_block *blk, int32_t i, int32_t row, bo
 	return pc_get_long(c, b, blk, i, row, ind >= 0 ? ind : -1);
 }
 
+static bool
+holds_null(pc_cursor *c, pc_block *blk, int32_t row)
+{
+	for (int32_t i = 0; i < c->ncols; i++)
+		if (pc_ind(blk, i)[row] == SQL_NULL_DATA)
+			return true;
+	return false;
+}
+
 /* Fills the block one row at a time. */
 int64_t
 pc_fetch_rows(pc_cursor *c, pc_buffer *b, pc_block *blk)
@@ -110,7 +119,7 @@ pc_fetch_rows(pc_cursor *c, pc_buffer *b, pc_block *blk)
 		for (int32_t i = 0; i < c->ncols; i++)
 			if ((err = take_value(c, b, blk, i, n, &over)) != 0)
 				return err;
-		if (rc == SQL_SUCCESS_WITH_INFO && !over)
+		if (rc == SQL_SUCCESS_WITH_INFO && !over && !(c->o.null_as_cut && holds_null(c, blk, n)))
 			return pc_own_error(c, "22001", "the driver reports a truncated value, but every length fits");
 		n++;
 	}
