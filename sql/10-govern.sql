@@ -119,8 +119,10 @@ CREATE FUNCTION immutasys.configure(url text, api_key text DEFAULT NULL, node te
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- As internal/apiclient reads it: what the node would not connect to would stop all governed logins.
-    IF url !~ '^(https://[^/?#@[:space:][:cntrl:]]+|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?)(/[^?#[:space:][:cntrl:]]*)?$'
-            AND url !~ '^unix:///[^?#[:space:][:cntrl:]]+$' OR octet_length(url) > 1000 THEN
+    IF url !~ ('^(https://([^][/?#@:%[:space:][:cntrl:]]+|\[[0-9a-fA-F:.]+\])'
+                || '|http://(localhost|127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\]))(:[0-9]{1,5})?'
+                || '(/([^%?#[:space:][:cntrl:]]|%[0-9a-fA-F]{2})*)?$')
+            AND url !~ '^unix:///([^%?#[:space:][:cntrl:]]|%[0-9a-fA-F]{2})+$' OR octet_length(url) > 1000 THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'url is not the URL of a policy service that this node may use',
             HINT = 'Give https://host:port, http:// to a loopback address, or unix:///path/of/socket; a credential has no place in it.';
     END IF;

@@ -116,13 +116,16 @@ beginning(const char *text, int location)
 	return location;
 }
 
-/* Is nothing but this one statement in the text? */
+/* Is nothing but this one statement in the text, by the setting of now or the one that it may have been parsed with? */
 static bool
 holds_one(const char *text)
 {
 	pc_tokens	found;
 
-	return try_scan(text, strlen(text), standard_conforming_strings, &found) && (found.semicolon == 0 || !found.open);
+	for (int i = 0; i < 2; i++)
+		if (try_scan(text, strlen(text), standard_conforming_strings == (i == 0), &found) && (found.semicolon == 0 || !found.open))
+			return true;
+	return false;
 }
 
 static bool

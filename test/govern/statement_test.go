@@ -25,6 +25,7 @@ func testStatements(t *testing.T, n *node) {
 	for _, test := range []struct {
 		name, role, sql string
 		extended, fails bool
+		parsedOff       bool // prepared while standard_conforming_strings was off
 		want            []string
 	}{
 		{name: "alone", sql: read, want: []string{read}},
@@ -56,6 +57,7 @@ func testStatements(t *testing.T, n *node) {
 			want: []string{"SELECT immutasys.seal ( '********' ) , ruled . atomic_eve ( )"}},
 		{name: "denied", role: world.Dan, fails: true, sql: "SELECT 'other'; /* a */ " + read + "; SELECT 'other'", want: []string{" /* a */ " + read}},
 		{name: "quoted otherwise than now", sql: `SET standard_conforming_strings = off; SELECT 'other\'; /* a */ ` + read, want: []string{" /* a */ " + read}},
+		{name: "prepared when quoted otherwise", parsedOff: true, sql: read + ` WHERE name <> '\';'`, want: []string{read + ` WHERE name <> '\';'`}},
 		{name: "with a secret", role: n.User,
 			sql:  "SELECT 'other'; /* a */ SELECT count(id) > 3, immutasys.seal('tell-nobody') /* nor this */ FROM immuta.staff_pg WHERE id > 7.5 AND name <> $a$b$a$ OR \"id\" = 1",
 			want: []string{" /* a */ SELECT count(id) > '********', immutasys.seal ( '********' ) FROM immuta . staff_pg WHERE id > '********' AND name <> '********' OR \"id\" = '********'"}},
@@ -96,7 +98,14 @@ func testStatements(t *testing.T, n *node) {
 			}
 			conn := n.Login(t, role)
 			var err error
-			if test.extended {
+			if test.parsedOff {
+				mustExec(t, conn, "SET standard_conforming_strings = off")
+				if _, err := conn.Prepare(t.Context(), "p", test.sql); err != nil {
+					t.Fatal(err)
+				}
+				mustExec(t, conn, "SET standard_conforming_strings = on")
+				_, err = conn.Exec(t.Context(), "p")
+			} else if test.extended {
 				_, err = conn.Exec(t.Context(), test.sql, pgx.QueryExecModeDescribeExec)
 			} else {
 				_, err = conn.PgConn().Exec(t.Context(), test.sql).ReadAll()
