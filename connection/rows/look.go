@@ -44,10 +44,12 @@ type found struct {
 
 const (
 	// Whoever owns the database could put other functions in place of ours: they
-	// are called only if they act as the owner of the broker, and not as the account.
+	// are called only if they act as the owner of the broker, and not as the account. Those
+	// of an earlier version do not tell which tables stand.
 	sqlReady = `SELECT o.oid, o.rolname::text, 4 = (SELECT count(*) FROM pg_proc f WHERE f.pronamespace = p.pronamespace AND f.prosecdef AND f.proowner = p.proowner
 				AND f.oid IN (to_regprocedure('portcullis_broker.row_fill(oid, jsonb, text)'), to_regprocedure('portcullis_broker.row_policies(jsonb)'),
-					to_regprocedure('portcullis_broker.row_remove(oid)'), to_regprocedure('portcullis_broker.row_state()')) AND has_function_privilege(f.oid, 'EXECUTE'))
+					to_regprocedure('portcullis_broker.row_remove(oid)'), to_regprocedure('portcullis_broker.row_state()'))
+				AND (f.proname <> 'row_state' OR 'stands' = ANY (f.proargnames)) AND has_function_privilege(f.oid, 'EXECUTE'))
 			AND coalesce(has_function_privilege('public', to_regprocedure('portcullis_broker.row_form(oid, name, text, text)'), 'EXECUTE')
 				AND has_function_privilege('public', to_regprocedure('portcullis_broker.row_values(oid, integer)'), 'EXECUTE'), false)
 		FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner

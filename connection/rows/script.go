@@ -17,8 +17,10 @@ var (
 
 // Script is what the owner of the broker runs, after the broker's own script, in
 // every database that is to have policies. It may be run again.
-func Script(t connection.Target) string {
-	return strings.NewReplacer("{{account}}", sqltext.Identifier(t.Username), "{{prefix}}", sqltext.Literal(t.Prefix), "{{kept}}", keptSQL).Replace(installSQL)
+func Script(t connection.Target) string { return fillIn(installSQL, t) }
+
+func fillIn(script string, t connection.Target) string {
+	return strings.NewReplacer("{{account}}", sqltext.Identifier(t.Username), "{{prefix}}", sqltext.Literal(t.Prefix), "{{kept}}", keptSQL).Replace(script)
 }
 
 // RemovalScript takes away, in one database, what Script made. It runs inside a

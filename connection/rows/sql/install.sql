@@ -40,6 +40,26 @@ CREATE TABLE IF NOT EXISTS portcullis_broker.row_slot (
 	PRIMARY KEY (base, role, n)
 );
 
+-- What an earlier version installed knows tables and roles by their OIDs alone, and means those that have them. The next round
+-- writes anew who sees what. Whoever reads such a table waits behind this, so it does not wait for long.
+DO $do$
+BEGIN
+	IF 3 = (SELECT count(*) FROM pg_attribute a WHERE NOT a.attisdropped AND (a.attrelid, a.attname) IN (('portcullis_broker.row_person'::regclass, 'name'),
+			('portcullis_broker.row_table'::regclass, 'name'), ('portcullis_broker.row_table'::regclass, 'policies'))) THEN
+		RETURN;
+	END IF;
+	SET LOCAL lock_timeout = '5s';
+	ALTER TABLE portcullis_broker.row_table ADD COLUMN IF NOT EXISTS name text, ADD COLUMN IF NOT EXISTS policies oid[];
+	ALTER TABLE portcullis_broker.row_person ADD COLUMN IF NOT EXISTS name text;
+	UPDATE portcullis_broker.row_person p SET name = pg_get_userbyid(p.role) WHERE p.name IS NULL;
+	UPDATE portcullis_broker.row_table t SET filled = '', policies = ARRAY(SELECT p.oid FROM pg_policy p WHERE p.polrelid = t.base AND p.polname IN ('portcullis_rows', 'portcullis_others')),
+		name = coalesce((SELECT format('%I.%I', s.nspname, r.relname) FROM pg_class r JOIN pg_namespace s ON s.oid = r.relnamespace
+			WHERE r.oid = t.base AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = r.oid AND p.polname IN ('portcullis_rows', 'portcullis_others'))), '');
+	ALTER TABLE portcullis_broker.row_table ALTER COLUMN name SET NOT NULL, ALTER COLUMN policies SET NOT NULL;
+	ALTER TABLE portcullis_broker.row_person ALTER COLUMN name SET NOT NULL;
+	SET LOCAL lock_timeout TO DEFAULT;
+END $do$;
+
 -- Whether the table is there that has, or had, the policies that were made.
 CREATE OR REPLACE FUNCTION portcullis_broker.row_stands(id oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
@@ -60,13 +80,14 @@ $function$;
 CREATE OR REPLACE FUNCTION portcullis_broker.row_form(base oid, acting name, readers text, writers text) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $function$
 	SELECT CASE
-		WHEN p.form IS NOT NULL THEN p.form
+		WHEN p.name = session_user THEN p.form
+		WHEN p.form IS NOT NULL AND p.name IS NULL THEN NULL -- in a snapshot of before an upgrade
 		WHEN (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN 0
 		WHEN EXISTS (SELECT FROM unnest(ARRAY[to_regrole($3), to_regrole($4)]) g(role) WHERE g.role IS NOT NULL AND (
 			pg_has_role(session_user, g.role, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'USAGE' ELSE 'MEMBER' END)
 			OR pg_has_role($2, g.role, 'USAGE') AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = $2))) THEN NULL
 		ELSE 0 END
-	FROM (SELECT) x LEFT JOIN portcullis_broker.row_person p ON p.base = $1 AND p.role = to_regrole(quote_ident(session_user))::oid AND p.name = session_user
+	FROM (SELECT) x LEFT JOIN portcullis_broker.row_person p ON p.base = $1 AND p.role = to_regrole(quote_ident(session_user))::oid
 $function$;
 
 -- A list of values of who logged in.
@@ -154,7 +175,7 @@ BEGIN
 	END IF;
 	DELETE FROM portcullis_broker.row_person p WHERE p.base = id;
 	DELETE FROM portcullis_broker.row_slot s WHERE s.base = id;
-	INSERT INTO portcullis_broker.row_person SELECT id, x.role, pg_get_userbyid(x.role), x.form FROM jsonb_to_recordset(people) x(role oid, form bigint);
+	INSERT INTO portcullis_broker.row_person (base, role, name, form) SELECT id, x.role, pg_get_userbyid(x.role), x.form FROM jsonb_to_recordset(people) x(role oid, form bigint);
 	INSERT INTO portcullis_broker.row_slot SELECT id, x.role, v.ordinality, ARRAY(SELECT jsonb_array_elements_text(v.value))
 		FROM jsonb_to_recordset(people) x(role oid, "values" jsonb), jsonb_array_elements(x."values") WITH ORDINALITY v;
 END $function$;
