@@ -19,9 +19,11 @@ type AuditEntry struct {
 
 // AuditFilter chooses records; empty fields choose all.
 type AuditFilter struct {
-	Node, Kind, Person, Role, DataSource, ID string // Person: userid, or iamid/userid
-	Since                                    time.Time
-	Limit                                    int // 1 to 1000, default 100
+	Node, Kind, Role, DataSource, ID string
+	Person                           string // userid, or iamid/userid where IAMID is empty
+	IAMID                            string // of Person; empty: any
+	Since                            time.Time
+	Limit                            int // 1 to 1000, default 100
 }
 
 // Audit returns the newest matching records, newest first.
@@ -32,13 +34,19 @@ func (s *Store) Audit(ctx context.Context, f AuditFilter) ([]AuditEntry, error) 
 	if f.Limit < 1 || f.Limit > 1000 {
 		return nil, invalid("limit", "must be between 1 and 1000")
 	}
+	if f.IAMID != "" && f.Person == "" {
+		return nil, invalid("iamid", "goes with person, the userid there")
+	}
+	// Records of native statements name people as iamid/userid.
 	rows, err := s.pool.Query(ctx, `SELECT received, node, kind, id, body FROM portcullis.audit_records
-		WHERE ($1 = '' OR node = $1) AND ($2 = '' OR kind = $2) AND ($3 = '' OR body -> 'person' ->> 'userid' = $3 OR (body -> 'person' ->> 'iamid') || '/' || (body -> 'person' ->> 'userid') = $3
-				OR body ->> 'person' = $3 OR kind = 'native_statement' AND right(body ->> 'person', 1 + length($3)) = '/' || $3)
+		WHERE ($1 = '' OR node = $1) AND ($2 = '' OR kind = $2) AND ($3 = '' OR CASE json_typeof(body -> 'person')
+				WHEN 'object' THEN body -> 'person' ->> 'userid' = $3 AND $9 IN ('', body -> 'person' ->> 'iamid') OR $9 = '' AND concat(body -> 'person' ->> 'iamid', '/', body -> 'person' ->> 'userid') = $3
+				WHEN 'string' THEN body ->> 'person' = concat_ws('/', nullif($9, ''), $3) OR $9 = '' AND substr(body ->> 'person', 1 + strpos(body ->> 'person', '/')) = $3
+				ELSE false END)
 		  AND ($4 = '' OR body ->> 'role' = $4) AND ($5 = '' OR strpos(body::text, to_json($5::text)::text) > 0
 				OR kind = 'native_statement' AND replace(concat_ws('.', substr(node, 1 + length('connection/')), body ->> 'database', body ->> 'object'), '"', '') = replace($5, '"', ''))
 		  AND ($6 = '' OR id = $6) AND received > $7
-		ORDER BY received DESC, arrival DESC LIMIT $8`, f.Node, f.Kind, f.Person, f.Role, f.DataSource, f.ID, f.Since, f.Limit)
+		ORDER BY received DESC, arrival DESC LIMIT $8`, f.Node, f.Kind, f.Person, f.Role, f.DataSource, f.ID, f.Since, f.Limit, f.IAMID)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 func auditParams() []param {
 	return []param{
 		{"node", "query", "name of the node"}, {"kind", "query", "intent, completion, denied, login"}, {"person", "query", "userid"},
+		{"iamid", "query", "of the person; without it people of every identity provider with that userid"},
 		{"role", "query", "login role"}, {"data_source", "query", "id or name that the record mentions"}, {"id", "query", "id of the record"},
 		{"since", "query", "RFC 3339 time"}, {"limit", "query", "1 to 1000, default 100"},
 	}
@@ -16,7 +17,7 @@ func auditParams() []param {
 
 func (s *Server) readAudit(w http.ResponseWriter, r *http.Request, _ caller) error {
 	q := r.URL.Query()
-	f := AuditFilter{Node: q.Get("node"), Kind: q.Get("kind"), Person: q.Get("person"), Role: q.Get("role"), DataSource: q.Get("data_source"), ID: q.Get("id")}
+	f := AuditFilter{Node: q.Get("node"), Kind: q.Get("kind"), Person: q.Get("person"), IAMID: q.Get("iamid"), Role: q.Get("role"), DataSource: q.Get("data_source"), ID: q.Get("id")}
 	var err error
 	if f.Limit, err = limitFrom(r); err != nil {
 		return err

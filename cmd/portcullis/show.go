@@ -118,7 +118,7 @@ func runAudit(ctx context.Context, args []string, io streams) error {
 	r.flags(f)
 	query := url.Values{}
 	for name, about := range map[string]string{
-		"node": "only records of this `node`", "kind": "only records of this `kind`", "person": "only records of this `userid`",
+		"node": "only records of this `node`", "kind": "only records of this `kind`", "person": "only records of this `userid`", "iamid": "the `id` of the person's identity provider (default: any)",
 		"role": "only records of this `role`", "data_source": "only records about the data source of this `name` or id", "id": "only the record of this `id`",
 		"since": "only records from this `time` on, such as 2030-01-31T12:00:00Z",
 	} {
