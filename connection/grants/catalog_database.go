@@ -90,7 +90,7 @@ const (
 			SELECT relowner AS owner, relnamespace AS schema, relrowsecurity AS security, relacl AS acl, array_agg(oid) AS tables
 			FROM pg_class WHERE oid = ANY ($1) GROUP BY relowner, relnamespace, relrowsecurity, relacl) g, ` +
 		aclLateral + `(coalesce(g.acl, acldefault('r', g.owner))) a) x`
-	sqlColumns = `SELECT c.oid, a.grantee, a.grantor, a.privilege_type
+	sqlColumns = `SELECT c.oid, a.grantee, a.grantor, a.privilege_type, a.is_grantable
 		FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
 		WHERE t.attacl IS NOT NULL AND NOT t.attisdropped AND t.attrelid = ANY ($1)`
 	sqlStrays = `SELECT c.oid, n.nspname::text, c.relname::text, c.relowner, ` + aclArrays + ` FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, ` + relationLateral + `
@@ -225,7 +225,8 @@ func (d *database) readClasses(ctx context.Context, conn *pgx.Conn) error {
 		var oid uint32
 		e := entry{by: -1}
 		var privilege string
-		if err := rows.Scan(&oid, &e.grantee, &e.grantor, &privilege); err != nil {
+		var grantable bool
+		if err := rows.Scan(&oid, &e.grantee, &e.grantor, &privilege, &grantable); err != nil {
 			return err
 		}
 		b, ok := parsePrivilege(privilege)
@@ -233,6 +234,9 @@ func (d *database) readClasses(ctx context.Context, conn *pgx.Conn) error {
 			return nil
 		}
 		e.bits = map[bits]bits{canSelect: someSelect, canInsert: someInsert, canUpdate: someUpdate, canReference: someReference}[b]
+		if grantable {
+			e.bits |= someOption
+		}
 		k := d.own(d.byOID[oid])
 		for i := range k.acl {
 			if k.acl[i].grantee == e.grantee && k.acl[i].grantor == e.grantor && k.acl[i].by < 0 {

@@ -271,7 +271,11 @@ func (e *evaluator) revokeOnTable(d *database, k *class, t int32, a entry, got b
 	if r.privileges = onTable(got); r.privileges != 0 {
 		out = e.revokePrivileges(r, strings.Join(r.privileges.names(), ", "), a, nil)
 	}
-	if r.privileges = got >> optionShift & tableBits &^ onTable(got); r.privileges != 0 {
+	options := got >> optionShift & tableBits
+	if got&someOption != 0 { // revoking on a table takes the columns along
+		options |= onTable(columnBits)
+	}
+	if r.privileges = options &^ onTable(got); r.privileges != 0 {
 		out = append(out, e.revokePrivileges(r, "GRANT OPTION FOR "+strings.Join(r.privileges.names(), ", "), a, nil)...)
 	}
 	return out

@@ -102,5 +102,20 @@ func optionsOfOthers(t *testing.T, a *adverse) {
 	if r := a.settled(want); r.Exceeds+r.Lacks+len(r.Excess) > 0 {
 		t.Errorf("%+v", r)
 	}
-	a.sql(a.db, "REVOKE ALL ON app.u FROM %s", two) // it would keep the role from being dropped
+	// On a column, to who reads the table rightly, and passes it on.
+	a.sql(a.db, "GRANT SELECT (a) ON app.u TO %s WITH GRANT OPTION", a.q)
+	if r = a.round(want); len(r.Excess) != 1 || r.Excess[0].Privilege != "GRANT OPTION on columns" {
+		t.Errorf("%+v", r.Excess)
+	}
+	if err := try(a.login(a.q, "pw", a.db), "GRANT SELECT (a) ON app.u TO "+a.p); err != nil {
+		t.Fatal(err)
+	}
+	a.must(a.p, a.db, true, "SELECT a FROM app.u")
+	a.runs(a.round(want))
+	a.must(a.q, a.db, true, "SELECT * FROM app.u")
+	a.must(a.p, a.db, false, "SELECT a FROM app.u")
+	if r := a.settled(want); r.Exceeds+r.Lacks+len(r.Excess) > 0 {
+		t.Errorf("%+v", r)
+	}
+	a.sql(a.db, "REVOKE ALL ON app.u FROM %s, %s", a.q, two) // it would keep the role from being dropped
 }

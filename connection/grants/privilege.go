@@ -34,6 +34,7 @@ const (
 	someInsert
 	someUpdate
 	someReference
+	someOption      // the grant option of any of these
 	asOwner         // of the table
 	asSchemaOwner   // can drop and replace the table
 	asDatabaseOwner // the same
@@ -71,7 +72,7 @@ var privilegeNames = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"
 
 var otherNames = map[bits]string{
 	someSelect: "SELECT on columns", someInsert: "INSERT on columns", someUpdate: "UPDATE on columns",
-	someReference: "REFERENCES on columns", asOwner: "ownership", asSchemaOwner: "ownership of the schema",
+	someReference: "REFERENCES on columns", someOption: "GRANT OPTION on columns", asOwner: "ownership", asSchemaOwner: "ownership of the schema",
 	asDatabaseOwner: "ownership of the database", asSuperuser: "SUPERUSER", asRoleMaker: "CREATEROLE",
 	asReplication: "REPLICATION", asServerFiles: "files and programs of the server", asBypassRLS: "BYPASSRLS",
 	byRelation: "SELECT through another relation", byFunction: "EXECUTE of a function that reads it",
