@@ -91,12 +91,8 @@ func (s *Server) createConnection(w http.ResponseWriter, r *http.Request, c call
 	if err := longRequest(w); err != nil {
 		return err
 	}
-	select {
-	case s.native.registering <- struct{}{}:
-		defer func() { <-s.native.registering }()
-	case <-r.Context().Done():
-		return r.Context().Err()
-	}
+	own := &turn{of: s.native}
+	defer own.end(r.Context())
 	if old, err := k.find(r.Context(), s.store.pool, k.key(&v)); err != nil {
 		return err
 	} else if old != nil {
@@ -104,7 +100,7 @@ func (s *Server) createConnection(w http.ResponseWriter, r *http.Request, c call
 		e.Hint = "To change it: portcullis connection set " + connection.ShellWord(v.Name)
 		return e
 	}
-	reached, err := s.native.register(r.Context(), &v, nil, nil, false)
+	reached, err := s.native.register(r.Context(), &v, nil, nil, own)
 	if err != nil {
 		return err
 	}

@@ -18,17 +18,22 @@ func (snap *snapshot) withTable(ctx context.Context, q querier, name string) (*s
 	var connection string
 	var tags, host, database, schema []string
 	var columns, columnTags []byte
+	var between bool
 	ds := &policy.DataSource{HashKey: []byte("explained, not computed")}
-	err := q.QueryRow(ctx, `SELECT o.id, c.id::text, o.full_name, c.name, s.name, o.name, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags
-		FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent
-			JOIN portcullis.connections c ON c.id = o.connection
+	err := q.QueryRow(ctx, `SELECT o.id, c.id::text, o.full_name, c.name, s.name, o.name, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags, `+elsewhereSQL+`
+		FROM `+tablesSQL+` JOIN portcullis.connections c ON c.id = o.connection
 		WHERE o.level = 'table' AND o.dropped IS NULL AND NOT c.deleting AND (o.full_name = $1 OR o.id::text = $1) LIMIT 1`, name).
-		Scan(&id, &connection, &ds.Name, &ds.Source, &ds.RemoteSchema, &ds.RemoteTable, &host, &database, &schema, &tags, &columns, &columnTags)
+		Scan(&id, &connection, &ds.Name, &ds.Source, &ds.RemoteSchema, &ds.RemoteTable, &host, &database, &schema, &tags, &columns, &columnTags, &between)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, err
+	}
+	if between {
+		e := conflict("data_source", "%s is being renamed: nobody is given it before a crawl has written that completely", ds.Name)
+		e.Hint = "Ask again in a moment, or after portcullis connection sync " + ds.Source
+		return nil, nil, e
 	}
 	ds.ID = uuidText(id.Bytes)
 	for _, list := range [][]string{host, database, schema} {

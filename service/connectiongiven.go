@@ -15,20 +15,24 @@ import (
 // remembers under which name its settings were stated, and loses none of them
 // before somebody has stated them under the name that it has now.
 
-// rename gives objects the full names of a query for ids and names, whose first
-// argument is the connection, and reports whether one had another name.
-func (w *crawlStore) rename(ctx context.Context, tx pgx.Tx, names string, args ...any) (renamed bool, err error) {
-	tag, err := tx.Exec(ctx, `WITH n AS MATERIALIZED (
-			SELECT o.id, o.full_name AS was, q.now FROM (`+names+`) q (id, now) JOIN portcullis.connection_objects o ON o.id = q.id WHERE o.full_name <> q.now),
+// rename gives objects the full names that they have now.
+func (w *crawlStore) rename(ctx context.Context, tx pgx.Tx, list []renaming) error {
+	ids, names := make([]string, 0, len(list)), make([]string, 0, len(list))
+	for _, r := range list {
+		ids, names = append(ids, r.id), append(names, r.is)
+	}
+	_, err := tx.Exec(ctx, `WITH n AS MATERIALIZED (
+			SELECT q.id, o.level, o.full_name AS was, q.now FROM unnest($2::uuid[], $3::text[]) q (id, now),
+				LATERAL (SELECT level, full_name FROM portcullis.connection_objects WHERE id = q.id OFFSET 0) o WHERE o.full_name <> q.now),
 		again AS (DELETE FROM portcullis.connection_former f USING n WHERE f.connection = $1 AND f.object = n.id AND f.name = n.now),
 		noted AS (
 			INSERT INTO portcullis.connection_former (connection, name, object) SELECT $1, n.was, n.id FROM n
-			WHERE NOT EXISTS (SELECT FROM portcullis.connection_objects b WHERE b.connection = $1 AND b.full_name = n.was AND b.id <> n.id AND b.dropped IS NULL)
+			WHERE NOT EXISTS (SELECT FROM portcullis.connection_objects b WHERE b.connection = $1 AND b.level = n.level AND b.full_name = n.was AND b.id <> n.id AND b.dropped IS NULL OFFSET 0)
 			ON CONFLICT DO NOTHING)
 		UPDATE portcullis.connection_objects o SET full_name = n.now, last_seen = now(),
 			given_as = CASE WHEN o.enforce IS NOT NULL OR o.tags <> '{}' OR o.column_tags <> '{}' THEN nullif(coalesce(o.given_as, n.was), n.now) END
-		FROM n WHERE o.id = n.id`, append([]any{w.connection.ID}, args...)...)
-	return tag.RowsAffected() > 0, err
+		FROM n WHERE o.id = n.id`, w.connection.ID, ids, names)
+	return err
 }
 
 // givenSettings are those of an object, with the names that they were stated for.

@@ -13,13 +13,17 @@ import (
 // settings and policies. By its OID alone it would not be known: those of what
 // was dropped are used again.
 
-// reappear makes hidden objects present again whose rows a condition on o chooses,
-// unless one that did not know this table has written them anew. $1 is the connection.
-func (w *crawlStore) reappear(ctx context.Context, tx pgx.Tx, which string, args ...any) error {
-	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET dropped = NULL, hidden = false WHERE o.connection = $1 AND o.hidden AND `+which+`
-		AND NOT EXISTS (SELECT FROM portcullis.connection_objects n WHERE n.connection = $1 AND n.oid = o.oid AND n.level = o.level AND n.dropped IS NULL AND n.parent IS NOT DISTINCT FROM o.parent)`,
-		append([]any{w.connection.ID}, args...)...)
-	return err
+// reappear makes hidden tables of a database present again and returns them, but
+// for those that one that did not know them has written anew.
+func (w *crawlStore) reappear(ctx context.Context, tx pgx.Tx, database uint32, oids []int64) ([]string, error) {
+	rows, err := tx.Query(ctx, `UPDATE portcullis.connection_objects o SET dropped = NULL, hidden = false FROM portcullis.connection_objects s, portcullis.connection_objects d
+		WHERE o.connection = $1 AND o.hidden AND o.level = 'table' AND o.oid = ANY ($3::bigint[]) AND s.id = o.parent AND d.id = s.parent AND d.oid = $2
+			AND NOT EXISTS (SELECT FROM portcullis.connection_objects n WHERE n.connection = $1 AND n.oid = o.oid AND n.level = 'table' AND n.dropped IS NULL AND n.parent = o.parent)
+		RETURNING o.id::text`, w.connection.ID, database, oids)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // hide tells which objects of a database are there and left out, of those that

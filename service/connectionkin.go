@@ -182,7 +182,7 @@ func (w *wanting) kinShapes(full func([]nativeTable) (map[[16]byte][]policy.Tagg
 			if c := columns[t.id]; c != nil {
 				ds.Columns = c
 			}
-			denied := !w.tables.kin.complete(t) || slices.ContainsFunc(subscribing, func(s subscriber) bool { return s.invalid && s.policy.On.Matches(ds) })
+			denied := t.between || !w.tables.kin.complete(t) || slices.ContainsFunc(subscribing, func(s subscriber) bool { return s.invalid && s.policy.On.Matches(ds) })
 			if w.kinShape[t] = w.shapeOf(t, ds); denied {
 				w.kinShape[t] = nil
 			}

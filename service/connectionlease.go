@@ -34,10 +34,39 @@ func (s *Store) takeLease(ctx context.Context, connection, holder string) (fence
 	return fence, err
 }
 
-// holdLease keeps the lease from changing hands until the transaction ends.
+// giveWayAfter is how long a transaction under the lease waits for a lock. It is less
+// than deadlock_timeout (1 s), so that where it and the change of a person wait for each
+// other it is not that change which is ended.
+const giveWayAfter = 200 * time.Millisecond
+
+// underLease runs f in a transaction while the lease is ours, and keeps it so until the
+// end. It runs again where others are in the way, for a minute at most.
+func (s *Store) underLease(ctx context.Context, connection string, fence int64, f func(tx pgx.Tx) error) error {
+	for until := time.Now().Add(time.Minute); ; {
+		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if err := holdLease(ctx, tx, connection, fence); err != nil {
+				return err
+			}
+			return f(tx)
+		})
+		if !inTheWay(err) || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(giveWayAfter / 4):
+		}
+	}
+}
+
+// holdLease keeps the lease from changing hands until the transaction ends. Statements
+// are planned each time: a plan that was made when a store was empty goes through all of
+// it for each of a thousand tables, when there are a hundred thousand.
 func holdLease(ctx context.Context, tx pgx.Tx, connection string, fence int64) error {
 	var ours bool
-	err := tx.QueryRow(ctx, "SELECT fence = $2 AND expires > clock_timestamp() FROM portcullis.connection_leases WHERE connection = $1 FOR SHARE", connection, fence).Scan(&ours)
+	err := tx.QueryRow(ctx, "SELECT fence = $2 AND expires > clock_timestamp(), set_config('lock_timeout', $3, true), set_config('plan_cache_mode', 'force_custom_plan', true) FROM portcullis.connection_leases WHERE connection = $1 FOR SHARE",
+		connection, fence, giveWayAfter.String()).Scan(&ours, nil, nil)
 	if err == nil && !ours || errors.Is(err, pgx.ErrNoRows) {
 		return errLease
 	}

@@ -41,10 +41,5 @@ func (l *ledger) Forget(ctx context.Context, names ...string) error {
 
 // change writes under the lease: a service that lost it must not change what the next one reads.
 func (l *ledger) change(ctx context.Context, f func(tx pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, l.store.pool, func(tx pgx.Tx) error {
-		if err := holdLease(ctx, tx, l.connection, l.fence); err != nil {
-			return err
-		}
-		return f(tx)
-	})
+	return l.store.underLease(ctx, l.connection, l.fence, f)
 }

@@ -26,7 +26,7 @@ type Connections struct {
 
 	narrowFrom atomic.Int64 // tables: smaller instances have complete rounds only
 
-	registering chan struct{} // holds one: two registrations of one instance would make its account ready at once
+	registering chan struct{} // holds one: the turn of this process
 }
 
 const (

@@ -223,10 +223,36 @@ func waitForObject(ctx context.Context, c *change, o *ObjectSettings, args []any
 	if err := notRenamed(ctx, c, "name", o.Name); err != nil {
 		return err
 	}
+	if c.waits == nil {
+		c.waits = map[string]struct{}{}
+	}
+	c.waits[id] = struct{}{}
 	_, err = c.Exec(ctx, `INSERT INTO portcullis.connection_waiting (full_name, enforce, tags, owners, column_tags, connection) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (connection, full_name) DO UPDATE SET enforce = EXCLUDED.enforce, tags = EXCLUDED.tags, owners = EXCLUDED.owners, column_tags = EXCLUDED.column_tags`,
 		append(args, id)...)
 	return err
+}
+
+// settleWaiting gives settings to objects that a crawl has written since they began
+// to wait. The crawl saw nothing of them, so they would wait for good. It writes
+// nothing while others lock its lease.
+func (c *change) settleWaiting(ctx context.Context) error {
+	for _, id := range sortedKeys(c.waits) {
+		if _, err := c.Exec(ctx, "SELECT FROM portcullis.connection_leases WHERE connection = $1 FOR NO KEY UPDATE", id); err != nil {
+			return err
+		}
+		taken, err := takeWaiting(ctx, c, id, nil)
+		if err != nil {
+			return err
+		}
+		if taken == 0 {
+			continue
+		}
+		if _, err := c.Exec(ctx, "UPDATE portcullis.connections SET objects_version = objects_version + 1 WHERE id = $1", id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // connectionOf is the id of the connection that a name begins with, "" if there is none.

@@ -43,8 +43,8 @@ type Replaced struct {
 // system account, or with the setup credentials, which first make that account
 // ready and are then forgotten. old is the connection as stored, nil: a new
 // one. stated are those of the same state that were reached, by their system
-// identifiers. With dry nothing is changed anywhere.
-func (c *Connections) register(ctx context.Context, v, old *Connection, stated map[string]string, dry bool) (Reached, error) {
+// identifiers. own is the turn of the request; without one nothing is changed anywhere.
+func (c *Connections) register(ctx context.Context, v, old *Connection, stated map[string]string, own *turn) (Reached, error) {
 	if old != nil {
 		v.ID = old.ID // for the stored password
 		if v.Setup == nil && !reachedOtherwise(v, old) {
@@ -58,7 +58,13 @@ func (c *Connections) register(ctx context.Context, v, old *Connection, stated m
 	if v.Setup != nil && v.Password == nil && old != nil && v.Username != old.Username {
 		t.Password = "" // a new account gets one of its own
 	}
-	r := setup.Request{Target: t, DryRun: dry, Admit: func(ctx context.Context, server connection.Server) error { return c.known(ctx, v, stated, server) }}
+	dry := own == nil
+	r := setup.Request{Target: t, DryRun: dry, Admit: func(ctx context.Context, server connection.Server) error {
+		if err := own.take(ctx, server.SystemID); err != nil {
+			return err
+		}
+		return c.known(ctx, v, stated, server)
+	}}
 	if v.Setup != nil {
 		r.Credentials, r.TakeAccount, r.AcceptCreateRoleEscalation = v.Setup.credentials(), v.Setup.TakeAccount, v.Setup.AcceptCreateRoleEscalation
 	}
@@ -114,12 +120,14 @@ func (c *Connections) known(ctx context.Context, v *Connection, stated map[strin
 	}
 	other := stated[server.SystemID]
 	if other == "" {
-		err := c.store.pool.QueryRow(ctx, "SELECT coalesce((SELECT name FROM portcullis.connections WHERE system_id = $1 AND name <> $2), '')", server.SystemID, v.Name).Scan(&other)
+		err := c.store.pool.QueryRow(ctx, "SELECT coalesce((SELECT name FROM portcullis.connections WHERE system_id = $1 AND id::text <> $2), '')", server.SystemID, v.ID).Scan(&other)
 		if err != nil {
 			return err
 		}
+	} else if other == v.Name {
+		return nil
 	}
-	if other == "" || other == v.Name {
+	if other == "" {
 		return nil
 	}
 	e := conflict("host", "%s:%d is the PostgreSQL instance that connection %q reaches already", v.Host, v.Port, other)
@@ -130,7 +138,7 @@ func (c *Connections) known(ctx context.Context, v *Connection, stated map[strin
 // reachConnections registers the connections of a state that are new or reached
 // otherwise than before. Setup credentials that stay in a state were used at the
 // registration.
-func (s *Server) reachConnections(ctx context.Context, list *[]Connection, dry bool) (all []ReachedConnection, err error) {
+func (s *Server) reachConnections(ctx context.Context, list *[]Connection, own *turn) (all []ReachedConnection, err error) {
 	if list == nil {
 		return nil, nil
 	}
@@ -142,7 +150,7 @@ func (s *Server) reachConnections(ctx context.Context, list *[]Connection, dry b
 		if err := k.check(v); err != nil {
 			return nil, withPrefix(at, err)
 		}
-		reached, err := s.reachConnection(ctx, v, stated, false, dry)
+		reached, err := s.reachConnection(ctx, v, stated, false, own)
 		if err != nil {
 			return nil, withPrefix(at, err)
 		}
@@ -158,7 +166,7 @@ func (s *Server) reachConnections(ctx context.Context, list *[]Connection, dry b
 
 // reachConnection reaches the instance of a connection as an edit has it. With
 // again setup credentials are used though nothing else differs.
-func (s *Server) reachConnection(ctx context.Context, v *Connection, stated map[string]string, again, dry bool) (r Reached, err error) {
+func (s *Server) reachConnection(ctx context.Context, v *Connection, stated map[string]string, again bool, own *turn) (r Reached, err error) {
 	k := connectionKind()
 	old, err := k.find(ctx, s.store.pool, k.key(v))
 	if err != nil {
@@ -181,7 +189,7 @@ func (s *Server) reachConnection(ctx context.Context, v *Connection, stated map[
 			v.Setup = nil
 		}
 	}
-	return s.native.register(ctx, v, old, stated, dry)
+	return s.native.register(ctx, v, old, stated, own)
 }
 
 // replaceConnection edits a connection. What its setup credentials made ready is
@@ -198,7 +206,9 @@ func (s *Server) replaceConnection(w http.ResponseWriter, r *http.Request, c cal
 	if err := longRequest(w); err != nil {
 		return err
 	}
-	reached, err := s.reachConnection(r.Context(), &v, nil, true, false)
+	own := &turn{of: s.native}
+	defer own.end(r.Context())
+	reached, err := s.reachConnection(r.Context(), &v, nil, true, own)
 	if err != nil {
 		return err
 	}

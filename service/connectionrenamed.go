@@ -3,7 +3,6 @@ package service
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,47 +23,33 @@ import (
 type renaming struct {
 	id      string
 	was, is string // full names
+	moved   bool   // from another schema
 	columns map[string]string
 	tags    map[string][]string // of columns, moved along; nil: as they were
 	given   map[string]string   // the names that these tags were stated for
 }
 
 // renamings compares tables as a crawl found them with those of the store, by OID.
-func (w *crawlStore) renamings(ctx context.Context, tx pgx.Tx, database connection.Database, schemaName string, objects []connection.Object) (list []renaming, err error) {
-	for chunk := range slices.Chunk(objects, objectsAtOnce) {
-		found := make([]tableRow, 0, len(chunk))
-		for _, o := range chunk {
-			found = append(found, tableRow{OID: o.OID, FullName: schemaName + "." + fullName(o.Name), Columns: o.Columns})
-		}
-		body, err := json.Marshal(found)
-		if err != nil {
-			return nil, err
-		}
-		rows, err := tx.Query(ctx, `SELECT o.id::text, o.full_name, r.full_name, o.columns, r.columns, o.column_tags, o.columns_given_as
-			FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, full_name text, columns jsonb)
-				JOIN portcullis.connection_objects o ON o.connection = $1 AND o.oid = r.oid AND o.level = 'table' AND o.dropped IS NULL
-				JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent AND d.oid = $2
-			WHERE o.full_name <> r.full_name OR o.columns IS DISTINCT FROM r.columns AND EXISTS (
-				SELECT FROM `+elementsSQL("o.columns")+` a
-					JOIN `+elementsSQL("r.columns")+` b ON b -> 'number' = a -> 'number' AND b ->> 'name' <> a ->> 'name')`,
-			w.connection.ID, database.OID, body)
-		if err != nil {
-			return nil, err
-		}
-		some, err := pgx.CollectRows(rows, scanRenaming)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, some...)
+func (w *crawlStore) renamings(ctx context.Context, tx pgx.Tx, database uint32, schema string, found []byte) ([]renaming, error) {
+	rows, err := tx.Query(ctx, `SELECT o.id::text, o.full_name, r.full_name, o.parent <> $4, o.columns, r.columns, o.column_tags, o.columns_given_as
+		FROM jsonb_to_recordset($3::jsonb) AS r (oid bigint, full_name text, columns jsonb)
+			JOIN portcullis.connection_objects o ON o.connection = $1 AND o.oid = r.oid AND o.level = 'table' AND o.dropped IS NULL
+			JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent AND d.oid = $2
+		WHERE o.full_name <> r.full_name OR o.parent <> $4 OR o.columns IS DISTINCT FROM r.columns AND EXISTS (
+			SELECT FROM `+elementsSQL("o.columns")+` a
+				JOIN `+elementsSQL("r.columns")+` b ON b -> 'number' = a -> 'number' AND b ->> 'name' <> a ->> 'name')`,
+		w.connection.ID, database, found, schema)
+	if err != nil {
+		return nil, err
 	}
-	return list, nil
+	return pgx.CollectRows(rows, scanRenaming)
 }
 
 func scanRenaming(row pgx.CollectableRow) (r renaming, err error) {
 	var before, after []connection.Column
 	var tags map[string][]string
 	var given map[string]string
-	if err := row.Scan(&r.id, &r.was, &r.is, &before, &after, &tags, &given); err != nil {
+	if err := row.Scan(&r.id, &r.was, &r.is, &r.moved, &before, &after, &tags, &given); err != nil {
 		return r, err
 	}
 	was := map[int16]string{}
@@ -112,30 +97,120 @@ func holdPolicies(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// follow notes who still means what was renamed.
-func follow(ctx context.Context, tx pgx.Tx, list []renaming) error {
+// follow notes who still means what was renamed, and then renames it.
+func (w *crawlStore) follow(ctx context.Context, tx pgx.Tx, schema string, list []renaming) error {
+	if err := holdPolicies(ctx, tx); err != nil {
+		return err
+	}
+	if err := followTables(ctx, tx, list); err != nil {
+		return err
+	}
+	if err := followColumns(ctx, tx, list); err != nil {
+		return err
+	}
+	if err := moveColumnTags(ctx, tx, list); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(list, func(r renaming) bool { return r.moved }) { // ALTER TABLE … SET SCHEMA: the same object
+		if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET parent = $1 WHERE id = ANY ($2::uuid[]) AND parent <> $1", schema, idsOf(list)); err != nil {
+			return err
+		}
+	}
+	return w.rename(ctx, tx, list)
+}
+
+func idsOf(list []renaming) []string {
+	ids := make([]string, 0, len(list))
+	for _, r := range list {
+		ids = append(ids, r.id)
+	}
+	return ids
+}
+
+// settle has tables follow schemas and databases that were renamed: what has not the
+// name of its place yet is shown to nobody.
+func (w *crawlStore) settle(ctx context.Context, schemas []string) error {
+	rows, err := w.store.pool.Query(ctx, "SELECT o.id::text FROM "+tablesSQL+" WHERE s.id = ANY ($1::uuid[]) AND o.dropped IS NULL AND "+elsewhereSQL, schemas)
+	if err != nil {
+		return err
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(tables, w.atOnce) {
+		w.changed = true
+		if err := w.transaction(ctx, func(tx pgx.Tx) error { return w.settleTables(ctx, tx, chunk) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *crawlStore) settleTables(ctx context.Context, tx pgx.Tx, tables []string) error {
+	rows, err := tx.Query(ctx, "SELECT o.id::text, o.full_name, "+placeSQL+" FROM "+tablesSQL+" WHERE o.id = ANY ($1::uuid[])", tables)
+	if err != nil {
+		return err
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r renaming, err error) { return r, row.Scan(&r.id, &r.was, &r.is) })
+	if err != nil {
+		return err
+	}
+	if err := w.follow(ctx, tx, "", list); err != nil {
+		return err
+	}
+	return w.inherit(ctx, tx, tables)
+}
+
+// placeSQL is the full name of a table o by the place where it is, and elsewhereSQL
+// whether it has another one: the schema s or the database d was renamed, and not all that
+// goes by names has followed. Tags of what had the new name before may be lacking then, too.
+var (
+	placeSQL     = "d.full_name || '.' || " + quotedSQL("s.name") + " || '.' || " + quotedSQL("o.name")
+	elsewhereSQL = "(s.digest = '' AND o.full_name <> " + placeSQL + ")"
+)
+
+const tablesSQL = `portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent`
+
+// quotedSQL is a part of a name as connection.FullName writes it.
+func quotedSQL(name string) string {
+	return `CASE WHEN ` + name + ` ~ '[."]' THEN '"' || replace(` + name + `, '"', '""') || '"' ELSE ` + name + ` END`
+}
+
+// moveColumnTags has tags of columns follow these.
+func moveColumnTags(ctx context.Context, tx pgx.Tx, list []renaming) error {
+	type moved struct {
+		ID    string              `json:"id"`
+		Tags  map[string][]string `json:"tags"`
+		Given map[string]string   `json:"given"`
+	}
+	var all []moved
+	for _, r := range list {
+		if r.tags != nil {
+			all = append(all, moved{r.id, r.tags, r.given})
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET column_tags = n.tags, columns_given_as = n.given
+		FROM jsonb_to_recordset($1::jsonb) AS n (id uuid, tags jsonb, given jsonb) WHERE o.id = n.id`, all)
+	return err
+}
+
+func followTables(ctx context.Context, tx pgx.Tx, list []renaming) error {
 	var ids, was []string
 	for _, r := range list {
 		if r.was != r.is {
 			ids, was = append(ids, r.id), append(was, r.was)
 		}
-		if r.tags != nil {
-			if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET column_tags = $2, columns_given_as = $3 WHERE id = $1", r.id, r.tags, r.given); err != nil {
-				return err
-			}
-		}
 	}
-	if err := followTables(ctx, tx, "SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS was", ids, was); err != nil {
-		return err
+	if ids == nil {
+		return nil
 	}
-	return followColumns(ctx, tx, list)
-}
-
-// followTables takes a query for the ids of tables and the names that they had.
-func followTables(ctx context.Context, tx pgx.Tx, renamed string, args ...any) error {
 	_, err := tx.Exec(ctx, `INSERT INTO portcullis.policy_followed (policy, object, column_name, name)
-		SELECT p.id, r.id, '', n FROM portcullis.policies p, jsonb_array_elements_text(p.body -> 'on' -> 'data_sources') n, (`+renamed+`) r
-		WHERE r.was = n ON CONFLICT DO NOTHING`, args...)
+		SELECT p.id, r.id, '', n FROM portcullis.policies p, jsonb_array_elements_text(p.body -> 'on' -> 'data_sources') n, unnest($1::uuid[], $2::text[]) AS r (id, was)
+		WHERE r.was = n ON CONFLICT DO NOTHING`, ids, was)
 	return err
 }
 

@@ -23,6 +23,7 @@ type nativeTable struct {
 	columns []policy.TaggedColumn // those with tags only
 	cannot  bool                  // our grants cannot be made here
 	parents []uint32              // OIDs of the tables that it is a partition or child of
+	between bool                  // two names: it is where another was before, and what is said of it is not complete
 }
 
 // nativeTables are the tables of one connection at one version of its objects.
@@ -52,8 +53,8 @@ func loadNativeTables(ctx context.Context, q querier, connectionID string, had *
 	if had != nil && had.version == now.version {
 		return had, nil
 	}
-	rows, err := q.Query(ctx, `SELECT o.id, d.name, s.name, o.name, o.oid, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags, o.not_enforceable, o.fix, o.parents, e.enforced
-		FROM portcullis.connection_objects o JOIN portcullis.connection_objects s ON s.id = o.parent JOIN portcullis.connection_objects d ON d.id = s.parent
+	rows, err := q.Query(ctx, `SELECT o.id, d.name, s.name, o.name, o.oid, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags, o.not_enforceable, o.fix, o.parents, `+elsewhereSQL+`, e.enforced
+		FROM `+tablesSQL+`
 			JOIN portcullis.connections c ON c.id = o.connection,
 			LATERAL (SELECT o.kind = ANY (c.kinds) AND coalesce(o.enforce, s.enforce, d.enforce, c.enforce) AS enforced) e
 		WHERE o.connection = $1 AND o.level = 'table' AND o.dropped IS NULL AND o.oid > 0 AND (e.enforced OR o.parents <> '{}' OR o.oid IN (
@@ -97,7 +98,7 @@ func (r *tableReader) scan(rows pgx.Rows) (t nativeTable, why string, enforced b
 	var host, database, schema, own []string
 	var columns, columnTags []byte
 	var fix string
-	if err := rows.Scan(&id, &t.ref.Database, &t.ref.Schema, &t.ref.Name, &t.ref.OID, &host, &database, &schema, &own, &columns, &columnTags, &why, &fix, &t.parents, &enforced); err != nil {
+	if err := rows.Scan(&id, &t.ref.Database, &t.ref.Schema, &t.ref.Name, &t.ref.OID, &host, &database, &schema, &own, &columns, &columnTags, &why, &fix, &t.parents, &t.between, &enforced); err != nil {
 		return t, "", false, err
 	}
 	t.id, t.cannot = id.Bytes, why != ""

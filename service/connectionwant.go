@@ -170,6 +170,9 @@ func (w *wanting) allColumnsWhere(ctx context.Context, q querier, tables []nativ
 
 // table puts one table into the sets of those who may see all of it.
 func (w *wanting) table(t *nativeTable, columns []policy.TaggedColumn, subscribing []subscriber, individual []policy.Subscription) {
+	if t.between {
+		return
+	}
 	ds := t.dataSource(w.connection.Name)
 	if columns != nil {
 		ds.Columns = columns

@@ -112,3 +112,18 @@ func constraint(field string, err error) error {
 	}
 	return err
 }
+
+// inTheWay reports whether a transaction was ended only because others were at the same
+// rows: a deadlock, a lock that was not to be had in time, another order of changes.
+func inTheWay(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "40P01" || pg.Code == "55P03" || pg.Code == "40001")
+}
+
+// busy says of such a change that it may be tried again.
+func busy(err error) error {
+	if !inTheWay(err) {
+		return err
+	}
+	return &Error{Status: http.StatusServiceUnavailable, Code: "busy", Message: "something else was changing the same entries, and nothing was done", Hint: "Try again."}
+}

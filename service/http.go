@@ -235,7 +235,7 @@ func (s *Server) authenticate(r *http.Request, rt route) (caller, error) {
 // fail answers with the error. What is not an Error is logged, not shown.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var e *Error
-	if !errors.As(err, &e) {
+	if !errors.As(busy(err), &e) {
 		if r.Context().Err() == nil {
 			s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 		}

@@ -150,6 +150,9 @@ func (c *change) settle(ctx context.Context) error {
 		}
 	}
 	c.checks = nil
+	if err := c.settleWaiting(ctx); err != nil {
+		return err
+	}
 	if err := c.checkMapped(ctx); err != nil {
 		return err
 	}

@@ -149,7 +149,12 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err := longRequest(w); err != nil {
 		return err
 	}
-	reached, err := s.reachConnections(r.Context(), state.Connections, dry)
+	var own *turn
+	if !dry {
+		own = &turn{of: s.native}
+		defer own.end(r.Context())
+	}
+	reached, err := s.reachConnections(r.Context(), state.Connections, own)
 	if err != nil {
 		return err
 	}

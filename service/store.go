@@ -120,6 +120,7 @@ type change struct {
 	checks []func(context.Context) error // at the end
 	gone   []removed                     // what nothing may name at the end
 	owners map[string]struct{}           // found to exist
+	waits  map[string]struct{}           // connections with settings that wait since
 
 	log     []logEntry // not written yet
 	stated  []statedPolicy

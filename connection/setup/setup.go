@@ -110,6 +110,9 @@ func Register(ctx context.Context, d *dial.Dialer, r Request) (Result, error) {
 		return res, err
 	}
 	res.Target.Password = r.Target.Password
+	if found.accountExists && !found.keepPassword && r.Target.AWS == nil {
+		res.Warnings = append(res.Warnings, fmt.Sprintf("the role %s was there and gets another password: whatever else uses it, such as a policy service with another store that has this instance, cannot log in any more", r.Target.Username))
+	}
 	options := r.script()
 	if found.keepPassword {
 		options.Target.Password = ""
@@ -186,6 +189,9 @@ func apply(ctx context.Context, d *dial.Dialer, dba connection.Target, steps []s
 	for i, s := range steps {
 		if err := run(ctx, d, dba, s); err != nil {
 			e := dial.Explain(err, dba)
+			if e.SQLState == "XX000" && strings.Contains(e.Message, "concurrently updated") {
+				e.Hint = "Somebody else, another registration say, changed the same role at this moment. Register again."
+			}
 			if i == 0 {
 				return e
 			}
