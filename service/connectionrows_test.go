@@ -199,8 +199,8 @@ func TestUsersOfATableDelayItsPoliciesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.own("email = @username AND id < 3") // another form
-	w.must("DELETE", "/v1/policies/all", nil, nil)
 	w.must("PUT", "/v1/policies/orders", Policy{Name: "orders", Kind: policy.KindSubscription, On: policy.Target{DataSources: []string{"shop.shop.sales.orders"}}, Who: &policy.Who{Everyone: true}}, nil)
+	w.must("DELETE", "/v1/policies/all", nil, nil)
 	w.soonCan("ana", readNotes, false)
 	var st ConnectionStatus
 	w.soon("it is told", func() bool {
