@@ -3,7 +3,7 @@
 # and runs the tests of whole installations there: majors.sh [17] [18].
 # Debian ships these versions in later releases, so each gets a folder with such
 # a release, 2.5 GB, which is removed at the end. MAJORS_DIR=folder keeps the
-# releases below it for the next time; MAJORS_TESTS names the tests to run,
+# releases below it for the next time; MAJORS_TESTS names the packages to test,
 # MAJORS_FLAGS are given to them (-test.run=…).
 # Takes root and debootstrap.
 set -euo pipefail
@@ -17,7 +17,7 @@ packages() {
 	echo "postgresql-$1 postgresql-server-dev-$1 libicu-dev libkrb5-dev gcc make libc6-dev pgbouncer
 		unixodbc-dev odbc-postgresql odbc-mariadb libsqliteodbc mariadb-server sqlite3"
 }
-tests=${MAJORS_TESTS:-fdw govern e2e attack interrupt native}
+tests=${MAJORS_TESTS:-odbc fdw/difftest test/fdw test/govern test/e2e test/attack test/interrupt test/native test/policyview}
 
 # The mirror that this machine's own packages come from.
 mirror() {
@@ -33,7 +33,7 @@ build_once() { # folder
 	go build -o "$1/portcullis" ./cmd/portcullis
 	local name
 	for name in $tests; do
-		go test -c -o "$1/$name.test" "./test/$name"
+		go test -c -o "$1/${name////-}.test" "./$name"
 	done
 	cp build/portcullis_engine.so "$1/"
 }
@@ -63,7 +63,7 @@ mount_in() { # folder
 
 copy_in() { # folder
 	mkdir -p "$1/src/build/servers"
-	tar c --exclude='*.o' --exclude='*.so' go.mod c engine odbc sql test | tar x --no-same-owner -C "$1/src"
+	tar c --exclude='*.o' --exclude='*.so' go.mod c engine fdw odbc sql test | tar x --no-same-owner -C "$1/src"
 	cp "$MAJORS_BUILT"/* "$1/src/build/"
 	if [ -d build/servers ]; then
 		mount --bind -o ro build/servers "$1/src/build/servers"
@@ -79,9 +79,9 @@ run_tests() { # folder, major
 		install -m 755 build/portcullis "$("$tree" --bindir)/"
 		failed=
 		for name; do
-			echo "majors: $("$tree" --version): test/$name"
+			echo "majors: $("$tree" --version): $name"
 			SECONDS=0
-			(cd "test/$name" && ../../build/"$name.test" -test.count=1 -test.timeout=20m ${MAJORS_FLAGS:-}) || failed="$failed $name"
+			(cd "$name" && "/src/build/${name////-}.test" -test.count=1 -test.timeout=20m ${MAJORS_FLAGS:-}) || failed="$failed $name"
 			echo "majors: $SECONDS s"
 		done
 		[ -z "$failed" ] || { echo "majors: $("$tree" --version): failed:$failed" >&2; exit 1; }' majors $tests
