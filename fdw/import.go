@@ -258,6 +258,10 @@ func finish(ctx context.Context, q Querier, r ImportRequest, tables []ImportedTa
 	if r.List == ImportLimitTo && len(r.Names) > 0 {
 		return nil, r.notThere(r.Names[0])
 	}
+	if r.List == ImportExcept {
+		return nil, &Error{State: stateTableNotFound, Message: "EXCEPT leaves nothing to import from remote schema \"" + printable(r.RemoteSchema) + "\"",
+			Hint: "Leave out fewer tables."}
+	}
 	return nil, &Error{State: stateTableNotFound, Message: "nothing to import from remote schema \"" + printable(r.RemoteSchema) + "\"", Hint: hint}
 }
 

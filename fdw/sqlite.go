@@ -120,6 +120,10 @@ func (d sqlite) Relation(t *Table) (string, error) {
 
 // Explain finds the message of a function that refused a value.
 func (sqlite) Explain(message string) *Error {
+	if strings.Contains(message, "readonly database") || strings.Contains(message, "unable to open database file") {
+		return &Error{State: stateNotWritable, Message: "the database file cannot be read without being written: it is in WAL mode, or was left in the middle of a change",
+			Hint: "Let the operating-system user of this server write the file and its folder, or have the file's owner end that: PRAGMA journal_mode = DELETE."}
+	}
 	_, what, found := strings.Cut(message, "'portcullis: ")
 	if !found {
 		return nil

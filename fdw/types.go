@@ -102,6 +102,7 @@ const (
 	stateMissingOption      = "HV00J" // FDW_OPTION_NAME_NOT_FOUND
 	stateNoSchemas          = "HV00P" // FDW_NO_SCHEMAS
 	stateTableNotFound      = "HV00R" // FDW_TABLE_NOT_FOUND
+	stateNotWritable        = "HV00N" // FDW_UNABLE_TO_ESTABLISH_CONNECTION
 	stateInvalidName        = "42602" // INVALID_NAME
 	stateNameTooLong        = "42622" // NAME_TOO_LONG
 	stateOutOfRange         = "22003" // NUMERIC_VALUE_OUT_OF_RANGE

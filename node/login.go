@@ -86,11 +86,23 @@ func (s *session) answerChecks(ctx context.Context) error {
 		}
 		if err != nil {
 			s.fail("login check", err)
-			v = verdict{Reason: "the policy service cannot be asked about this account: " + err.Error(),
+			v = verdict{Reason: "the policy service cannot be asked about this account: " + whyNot(err),
 				Hint: "try again; if it lasts, tell the administrator of this database", TTL: refusalTTL}
 		}
 		s.control.account(role, v)
 	}
+}
+
+// whyNot leaves out that the service cannot be reached, where that is said already.
+func whyNot(err error) string {
+	var unreachable *apiclient.Unreachable
+	switch {
+	case !errors.As(err, &unreachable):
+		return err.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "it does not answer in time"
+	}
+	return unreachable.Cause.Error()
 }
 
 func (s *session) check(ctx context.Context, role string) (verdict, error) {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -265,8 +266,13 @@ func TestSlowLoginAnswerIsADenialInTime(t *testing.T) {
 		d.send("CHECK", hexText(fmt.Sprintf("known%d", i)))
 	}
 	for range 3 * checkers {
-		if f := d.expect("ACCOUNT", nil); f[1] != "denied" {
+		f := d.expect("ACCOUNT", nil)
+		if f[1] != "denied" {
 			t.Error("slow is not yes")
+		}
+		reason, _ := hex.DecodeString(f[3])
+		if want := "the policy service cannot be asked about this account: it does not answer in time"; !strings.HasPrefix(string(reason), want) {
+			t.Errorf("the reason is %q", reason)
 		}
 	}
 	if took := time.Since(began); took > 2*time.Second {

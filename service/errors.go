@@ -41,7 +41,7 @@ func invalid(field, format string, args ...any) *Error {
 
 func notFound(what, key string) *Error {
 	noun := strings.ReplaceAll(strings.TrimSuffix(what, "s"), "_", " ")
-	if singular, ok := map[string]string{"people": "person", "policies": "policy", "userid": "person"}[what]; ok {
+	if singular, ok := map[string]string{"people": "person", "policies": "policy", "userid": "person", "api_keys": "API key"}[what]; ok {
 		noun = singular
 	}
 	return &Error{Status: http.StatusNotFound, Code: codeNotFound, Field: what, Message: fmt.Sprintf("there is no %s %q", noun, key)}

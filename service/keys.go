@@ -132,7 +132,9 @@ func (s *Store) DeleteAPIKey(ctx context.Context, actor, name string) error {
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			return notFound("name", name)
+			e := notFound("api_keys", name)
+			e.Field, e.Hint = "name", "portcullis apikey list shows the names of all keys."
+			return e
 		}
 		return c.record(ctx, "delete", "api_keys", name, nil, nil)
 	})

@@ -50,6 +50,9 @@ func normalizePolicy(p *Policy) error {
 	if !p.On.All && len(p.On.DataSources) == 0 && len(p.On.Tags) == 0 {
 		return invalid("on", "choose data sources: set all, data_sources or tags")
 	}
+	if p.On.All && len(p.On.DataSources)+len(p.On.Tags) > 0 {
+		return invalid("on.all", "does not go with data_sources or tags, which choose some: leave it out, or them")
+	}
 	if p.Except != nil {
 		if err := p.Except.Validate(); err != nil {
 			return invalid("except", "%v", err)
@@ -137,6 +140,11 @@ func checkMaskKind(m *policy.Mask) error {
 		policy.MaskRound: "numeric", policy.MaskTruncate: "timestamp with time zone",
 	}
 	typeName, ok := sample[m.Kind]
+	if m.Kind == "" {
+		e := invalid("mask.kind", "is missing or null: use null, constant, hash, regex, round or truncate")
+		e.Hint = `The mask that shows NULL has its name in quotes in a state file: {kind: "null"}. Without them YAML reads no value.`
+		return e
+	}
 	if !ok {
 		return invalid("mask.kind", "unknown mask %q: use null, constant, hash, regex, round or truncate", m.Kind)
 	}

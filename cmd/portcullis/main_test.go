@@ -183,6 +183,13 @@ func TestServeAndItsClients(t *testing.T) {
 		}
 		return out
 	}
+	unquoted := state + "  - {name: hidden, kind: mask, on: {all: true}, columns: {tags: [PII]}, mask: {kind: null}}\n"
+	if err := os.WriteFile(file("unquoted.yaml"), []byte(unquoted), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errOut := portcullis(t.Context(), "apply", "-f", file("unquoted.yaml"), "--dry-run"); code != exitFailed || !strings.Contains(errOut, "missing or null") || !strings.Contains(errOut, `{kind: "null"}`) {
+		t.Errorf("%d %s", code, errOut)
+	}
 	expect("+ people dan/local", "apply", "-f", file("state.yaml"), "--dry-run")
 	expect("6 changed", "apply", "-f", file("state.yaml"))
 	expect("0 changed", "apply", "-f", file("state.yaml"))
@@ -198,6 +205,9 @@ func TestServeAndItsClients(t *testing.T) {
 	key := strings.TrimSpace(expect("pk_", "apikey", "create", "--name", "n", "--node", "n1"))
 	expect("n\tnode n1", "apikey", "list")
 	expect("", "apikey", "revoke", "--name", "n")
+	if code, _, errOut := portcullis(t.Context(), "apikey", "revoke", "--name", "n"); code != exitFailed || !strings.Contains(errOut, `there is no API key "n"`) {
+		t.Errorf("%d %s", code, errOut)
+	}
 	expect("pk_", "apikey", "create", "--name", "direct", "--permissions", "AUDIT", "--database-url", pg.DSN("postgres"), "--key-file", file("key"))
 	t.Setenv("PORTCULLIS_API_KEY_FILE", "")
 	t.Setenv("PORTCULLIS_API_KEY", key)

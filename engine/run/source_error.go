@@ -28,6 +28,7 @@ const (
 	causeData
 	causeConflict
 	causeTooLong
+	causeNoTLS
 )
 
 // bySQLState tells causes by the SQLSTATE that drivers give, longest prefix first.
@@ -59,6 +60,7 @@ var byText = []struct {
 	cause cause
 }{
 	{"can't open lib", causeNoDriver},
+	{"server does not support ssl", causeNoTLS}, {"ssl is required, but the server does not support it", causeNoTLS},
 	{"could not translate host name", causeHost}, {"unknown server host", causeHost}, {"unknown mysql server host", causeHost},
 	{"unknown mariadb server host", causeHost}, {"name or service not known", causeHost},
 	{"timeout expired", causeTimeout}, {"timed out", causeTimeout},
@@ -141,6 +143,9 @@ func connectError(source *Source, driver string, err error) error {
 	case causeDatabase:
 		why = "the remote database does not exist or cannot be opened"
 		e.Hint = "Check the option database of the server."
+	case causeNoTLS:
+		why = "it offers no TLS"
+		e.Hint = "Switch TLS on at the remote database. Where the network needs none, set the server's option sslmode to disable."
 	case causeTimeout:
 		why = "it did not answer in time"
 		e.Hint = "Check the options host and port of the server, and the network."

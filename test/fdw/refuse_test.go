@@ -1,7 +1,10 @@
 package fdw_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"testing"
 
@@ -175,6 +178,37 @@ func TestDriverIsRegistered(t *testing.T) {
 	}
 	if e := refused(t, conn, "SELECT * FROM unregistered"); e.Code != "HV00N" || !wanted(e.Message, e.Hint) || strings.Contains(e.Detail, `""`) {
 		t.Errorf("got %s", describe(e))
+	}
+}
+
+// What an administrator can act on is said, not only that it failed.
+func TestSourcesSayWhatToDo(t *testing.T) {
+	conn := session(t)
+	file, err := shared.env.SQLiteFile(t.Context(), "wal.db", "PRAGMA journal_mode = WAL; CREATE TABLE t (n integer)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{file.Path, file.Path + "-wal", file.Path + "-shm"} {
+		if err := os.Chmod(f, 0o444); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct{ name, options, sql, code, message, hint string }{
+		{"TLS", fmt.Sprintf("driver 'PostgreSQL Unicode', host '%s', port '%d', sslmode 'require'", shared.remote.Host, shared.remote.Port), "SELECT * FROM of_told",
+			"08001", "offers no TLS", "sslmode to disable"},
+		{"WAL", fmt.Sprintf("driver 'SQLite3', database '%s'", file.Path), "SELECT * FROM of_told", "HV00N", "WAL mode", "journal_mode = DELETE"},
+		{"EXCEPT", fmt.Sprintf("driver 'PostgreSQL Unicode', host '%s', port '%d', database 'postgres'", shared.remote.Host, shared.remote.Port),
+			"IMPORT FOREIGN SCHEMA public EXCEPT (numbers, wide, slow, trickle) FROM SERVER told INTO public", "HV00R", "EXCEPT leaves nothing to import", "fewer"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			do(t, conn, fmt.Sprintf(`CREATE SERVER told FOREIGN DATA WRAPPER portcullis OPTIONS (%s);
+				CREATE USER MAPPING FOR PUBLIC SERVER told OPTIONS (username '%s', password '%s');
+				CREATE FOREIGN TABLE of_told (n bigint) SERVER told OPTIONS (table_name 't')`, test.options, shared.remote.User, shared.remote.Password))
+			defer do(t, conn, "DROP SERVER told CASCADE")
+			if e := refused(t, conn, test.sql); e.Code != test.code || !strings.Contains(e.Message, test.message) || !strings.Contains(e.Hint, test.hint) {
+				t.Errorf("got %s", describe(e))
+			}
+		})
 	}
 }
 
