@@ -2,12 +2,15 @@ package service
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"portcullis.dev/portcullis/connection"
 	"portcullis.dev/portcullis/connection/grants"
@@ -209,5 +212,19 @@ func TestPausesEndWithSubscriptions(t *testing.T) {
 	now = now.Add(time.Second)
 	if l.pause() != 0 || !l.news(l.memory.row) {
 		t.Errorf("a pause of %v, news %t", l.pause(), l.news(l.memory.row))
+	}
+}
+
+// TestLingeringSessionsAreLookedAtSoon: also where the rounds before failed, and pauses have become long.
+func TestLingeringSessionsAreLookedAtSoon(t *testing.T) {
+	c := newConnections(storeOnly(t).store, nil, newConnectionMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	now := time.Now()
+	c.now = func() time.Time { return now }
+	l := &connectionLoop{c: c, id: uuid.NewString(), retry: lastRetry}
+	l.memory.status.Lingering = []connection.LingeringSession{{}}
+	for range 3 {
+		if err := l.finish(t.Context(), nil); err != nil || l.pause() > lastLook {
+			t.Errorf("a pause of %v, %v", l.pause(), err)
+		}
 	}
 }

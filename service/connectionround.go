@@ -174,11 +174,11 @@ func (l *connectionLoop) finish(ctx context.Context, err error) error {
 		}
 	}
 	if err != nil || st.unsettled() {
-		l.notUntil = now.Add(l.retry)
-		l.retry = min(2*l.retry, lastRetry)
 		if err == nil && st.State == standLingering {
 			l.retry = min(l.retry, lastLook)
 		}
+		l.notUntil = now.Add(l.retry)
+		l.retry = min(2*l.retry, lastRetry)
 	} else {
 		l.retry = firstRetry
 	}
