@@ -191,6 +191,11 @@ func (p *relationPaths) readRelations(ctx context.Context, conn *pgx.Conn) error
 // grantees adds entries for those who may use what was found.
 func (p *relationPaths) grantees() {
 	for oid, ways := range p.found {
+		for _, w := range ways {
+			if w.through&pastRows != 0 {
+				p.d.own(w.at).past |= w.need
+			}
+		}
 		r := p.relations[oid]
 		via := quoteTable(p.d.schemas[r.schema].name, r.name)
 		by := int32(-1)

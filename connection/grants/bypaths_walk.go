@@ -73,7 +73,7 @@ func (p *relationPaths) walkFrom(top uint32) (ended bool) {
 		w.visit(step{relation: top, acting: asks, user: asks, later: asks}, t[0])
 		ended = w.run() && ended
 		for at, n := range w.noted {
-			if p.d.tables[at].ref.OID == top || !p.matters(r, at, t[0]) {
+			if p.d.tables[at].ref.OID == top || !n.past && !p.matters(r, at, t[0]) {
 				continue
 			}
 			found := opening{at: at, need: t[0]}

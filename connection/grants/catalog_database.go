@@ -62,6 +62,7 @@ type class struct {
 	owner       uint32
 	schema      *schema
 	rowSecurity bool
+	past        bits // privileges on some relation by which it shows rows past its policies
 	acl         []entry
 	tables      []int32
 }

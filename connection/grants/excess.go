@@ -89,6 +89,9 @@ func (e *evaluator) blame(at int, t int32, c *crowd, beyond bits) {
 		e.out.causes.more = true // or some of those that are listed
 		return
 	}
+	if beyond&pastRows != 0 {
+		beyond |= k.past & c.reach.bits // it is the predefined role that shows them
+	}
 	if e.blameWide(c, beyond) && beyond&(asSuperuser|asRoleMaker|asServerFiles) != 0 {
 		return // whatever else there is makes no difference
 	}

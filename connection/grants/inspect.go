@@ -42,7 +42,7 @@ func (e *Engine) Inspect(ctx context.Context, want connection.Want, role string,
 		switch {
 		case beyond != 0:
 			verdict = connection.Exceeds
-		case should&^actual != 0:
+		case should&^onlyRows&^actual != 0:
 			verdict = connection.Lacks
 		}
 		pair(Pair{Person: v.want.people[role], Role: role, Object: v.want.databases[database].tables[table].ref, Verdict: verdict,

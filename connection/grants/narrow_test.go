@@ -34,12 +34,12 @@ func (r *random) narrowed(before, want connection.Want, diff *grants.Difference,
 		}
 	}
 	for _, set := range before.Sets {
-		if !slices.ContainsFunc(want.Sets, func(s connection.AccessSet) bool { return s.ID == set.ID }) {
-			r.asWanted(connection.AccessSet{ID: set.ID})
+		if !slices.ContainsFunc(want.Sets, func(s connection.AccessSet) bool { return s.ID == set.ID && s.Access == set.Access }) {
+			r.asWanted(connection.AccessSet{ID: set.ID, Access: set.Access})
 		}
 	}
 	for _, set := range want.Sets {
-		i := slices.IndexFunc(before.Sets, func(s connection.AccessSet) bool { return s.ID == set.ID })
+		i := slices.IndexFunc(before.Sets, func(s connection.AccessSet) bool { return s.ID == set.ID && s.Access == set.Access })
 		if i < 0 || fmt.Sprint(before.Sets[i]) != fmt.Sprint(set) {
 			r.asWanted(set)
 		}
@@ -50,13 +50,7 @@ func (r *random) narrowed(before, want connection.Want, diff *grants.Difference,
 // asWanted fails if the role of a set holds something else than it should of the
 // tables, or has other members, by what is ours to grant.
 func (r *random) asWanted(set connection.AccessSet) {
-	role := ""
-	made, _ := r.ledger.Roles(context.Background())
-	for _, m := range made {
-		if m.For == set.ID {
-			role = m.Name
-		}
-	}
+	role := grants.RoleOf(r.target.Prefix, set)
 	var should []string
 	for _, t := range set.Tables {
 		for _, p := range set.Access.Privileges() {

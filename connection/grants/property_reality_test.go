@@ -102,6 +102,7 @@ func (r *random) reality(person string) map[string]bool {
 				}
 				statements, keys = append(statements, s), append(keys, key)
 			}
+			statements, keys = append(statements, fmt.Sprintf(hiddenRow, table)), append(keys, fmt.Sprint(t.OID, " ROWS"))
 		}
 	}
 	if err := try(conn, "BEGIN"); err != nil {

@@ -232,6 +232,9 @@ func (e *evaluator) judge(at int, c *crowd) {
 	}
 	for _, i := range classes {
 		k := &d.classes[i]
+		if everywhere&k.past != 0 { // by a predefined role
+			actual[i] |= pastRows
+		}
 		if actual[i] = reached(actual[i], everywhere, k, e.usable(at, c, k.schema.oid)); actual[i] == 0 {
 			continue
 		}
@@ -286,6 +289,9 @@ func (e *evaluator) judgeTable(at int, c *crowd, t int32, should, actual []bits)
 	}
 	if way := has & throughRelation &^ should[t].within(); way != 0 {
 		others := e.byOthers(at, c, k, should)
+		if c.reach.bits&d.classes[k].past != 0 {
+			others |= pastRows
+		}
 		if given := way &^ others; given != 0 {
 			has &^= given
 			e.tellGiven(at, t, c, given)
@@ -293,7 +299,7 @@ func (e *evaluator) judgeTable(at int, c *crowd, t int32, should, actual []bits)
 	}
 	if e.pair != nil {
 		for _, name := range c.names {
-			e.pair(at, name, t, has, should[t]&^onlyRows)
+			e.pair(at, name, t, has, should[t])
 		}
 	}
 	switch beyond := has &^ should[t].within(); {
