@@ -126,6 +126,13 @@ func rowSecurity(t *testing.T, major int) {
 	if st = w.inStep(); st.Exceeds+st.Lacks != 0 {
 		t.Errorf("writers: %d exceed, %d lack: %+v", st.Exceeds, st.Lacks, w.findings())
 	}
+	runAt(t, w.pg, "GRANT UPDATE, DELETE ON other.all_of_it TO ben") // any row there
+	w.sync()
+	if f := w.findings(); len(f) != 1 || !strings.Contains(f[0].Statement, "REVOKE UPDATE, DELETE ON") {
+		t.Errorf("findings: %+v", f)
+	} else {
+		runAt(t, w.pg, f[0].Statement)
+	}
 	w.must("DELETE", "/v1/subscriptions/shop.shop.sales.orders/ben", nil, nil)
 	runAt(t, w.pg, "DELETE FROM sales.orders WHERE id > 3")
 	w.inStep()

@@ -250,10 +250,13 @@ func (e *evaluator) describe(d *database, k *class, t int32, c *crowd, a entry, 
 	}
 	x.Via = append(x.Via, a.via)
 	r := revocation{object: "TABLE " + a.via, owner: a.owner, schema: d.schemas[a.schema], acl: d.onTheWay[a.via]}
-	for _, t := range throughs {
+	for _, t := range throughs[:5] {
 		if got&t[1] != 0 {
 			r.privileges |= t[0]
 		}
+	}
+	if got&pastRows != 0 {
+		r.privileges |= k.pastBy(a)
 	}
 	if got&byRule != 0 {
 		r.privileges |= a.need
@@ -264,6 +267,17 @@ func (e *evaluator) describe(d *database, k *class, t int32, c *crowd, a entry, 
 	}
 	x.Statement = strings.Join(e.revokePrivileges(r, what, a, nil), "; ")
 	return x
+}
+
+// pastBy are the privileges on the relation on the way by which the grantee of an
+// entry gets past the policies of the tables: told once, whichever it is.
+func (k *class) pastBy(a entry) (out bits) {
+	for _, b := range k.acl {
+		if b.bits&pastRows != 0 && b.via == a.via && b.grantee == a.grantee && b.grantor == a.grantor {
+			out |= b.need
+		}
+	}
+	return out
 }
 
 // revokeOnTable are the statements that revoke what is too much on a table, and
