@@ -68,6 +68,12 @@ func TestACrawlThatBreaksOffOpensNothing(t *testing.T) {
 			[]connection.Database{database(1, "app", schema(20, "public", table(199, "plain", "id"), table(200, "orders", "email")), same(21, "still"))},
 			[]uint32{100, 102, 200, 202}, []uint32{199},
 		},
+		"a table that takes the name of one with a subscription": {
+			[]Policy{{Name: "one", Kind: policy.KindSubscription, On: policy.Target{DataSources: []string{"NAME.app.public.orders"}}, Who: everyone}}, nil,
+			[]connection.Database{database(1, "app", schema(10, "public", table(99, "plain", "id"), table(100, "first", "id"), table(101, "orders", "id")))},
+			[]connection.Database{database(1, "app2", schema(10, "public", table(99, "plain", "id"), table(100, "orders", "id"), table(101, "last", "id")))},
+			[]uint32{99, 100}, []uint32{101},
+		},
 		"a database that cannot be read any more": {
 			[]Policy{all, rows}, nil,
 			[]connection.Database{database(1, "app", schema(10, "public", table(100, "orders", "id"), table(101, "plain", "id")))},

@@ -103,6 +103,7 @@ func putInstance(ctx context.Context, c *change, v Connection, systemID string) 
 	old := before[0]
 	for _, sql := range []string{
 		"UPDATE portcullis.connection_objects SET oid = -abs(oid), digest = '', columns = '[]' WHERE connection = $1 AND dropped IS NULL",
+		"UPDATE portcullis.connection_objects SET hidden = false WHERE connection = $1 AND hidden",
 		"UPDATE portcullis.connection_ledger SET body = jsonb_set(body, '{oid}', '0') WHERE connection = $1",
 	} {
 		if _, err := c.Exec(ctx, sql, old.ID); err != nil {

@@ -112,6 +112,11 @@ func (w *crawlStore) follow(ctx context.Context, tx pgx.Tx, schema string, list 
 		return err
 	}
 	if slices.ContainsFunc(list, func(r renaming) bool { return r.moved }) { // ALTER TABLE … SET SCHEMA: the same object
+		// The schema that it left is read again: it may be back there before a crawl is complete.
+		if _, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects s SET digest = '' FROM portcullis.connection_objects o
+			WHERE o.id = ANY ($2::uuid[]) AND o.parent <> $1 AND s.id = o.parent AND s.digest <> ''`, schema, idsOf(list)); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET parent = $1 WHERE id = ANY ($2::uuid[]) AND parent <> $1", schema, idsOf(list)); err != nil {
 			return err
 		}
@@ -273,7 +278,11 @@ type followed struct {
 func loadFollowed(ctx context.Context, q querier, connectionID string) (followed, error) {
 	f := followed{tables: map[string][]string{}, columns: map[[16]byte]map[string][]policy.FormerName{}}
 	rows, err := q.Query(ctx, `SELECT f.policy::text, f.object, o.full_name, f.column_name, f.name FROM portcullis.policy_followed f
-		JOIN portcullis.connection_objects o ON o.id = f.object WHERE o.connection = $1 AND o.dropped IS NULL ORDER BY 1, 3, 4, 5`, connectionID)
+		JOIN portcullis.connection_objects o ON o.id = f.object JOIN portcullis.policies p ON p.id = f.policy
+		WHERE o.connection = $1 AND CASE p.kind WHEN 'subscription' THEN o.dropped IS NULL AND NOT EXISTS (SELECT FROM portcullis.connection_objects b
+				WHERE b.connection = o.connection AND b.level = 'table' AND b.full_name = o.full_name AND b.id <> o.id AND b.dropped IS NULL)
+			ELSE o.dropped IS NULL OR o.hidden END
+		ORDER BY 1, 3, 4, 5`, connectionID)
 	if err != nil {
 		return f, err
 	}

@@ -44,7 +44,8 @@ func (t *nativeTable) dataSource(connection string) *policy.DataSource {
 
 func uuidText(id [16]byte) string { return uuid.UUID(id).String() }
 
-// loadNativeTables reads the tables on which a connection is enforced; had are those read before.
+// loadNativeTables reads the tables on which a connection is enforced; had are those read before. What is
+// hidden still hides from its kin what it did.
 func loadNativeTables(ctx context.Context, q querier, connectionID string, had *nativeTables) (*nativeTables, error) {
 	now := &nativeTables{}
 	if err := q.QueryRow(ctx, "SELECT objects_version FROM portcullis.connections WHERE id = $1", connectionID).Scan(&now.version); err != nil {
@@ -56,8 +57,8 @@ func loadNativeTables(ctx context.Context, q querier, connectionID string, had *
 	rows, err := q.Query(ctx, `SELECT o.id, d.name, s.name, o.name, o.oid, c.tags, d.tags, s.tags, o.tags, o.columns, o.column_tags, o.not_enforceable, o.fix, o.parents, `+elsewhereSQL+`, e.enforced
 		FROM `+tablesSQL+`
 			JOIN portcullis.connections c ON c.id = o.connection,
-			LATERAL (SELECT o.kind = ANY (c.kinds) AND coalesce(o.enforce, s.enforce, d.enforce, c.enforce) AS enforced) e
-		WHERE o.connection = $1 AND o.level = 'table' AND o.dropped IS NULL AND o.oid > 0 AND (e.enforced OR o.parents <> '{}' OR o.oid IN (
+			LATERAL (SELECT o.kind = ANY (c.kinds) AND coalesce(o.enforce, s.enforce, d.enforce, c.enforce) AND o.dropped IS NULL AS enforced) e
+		WHERE o.connection = $1 AND o.level = 'table' AND (o.dropped IS NULL OR o.hidden AND d.dropped IS NULL) AND o.oid > 0 AND (e.enforced OR o.parents <> '{}' OR o.oid IN (
 			SELECT unnest(k.parents) FROM portcullis.connection_objects k WHERE k.connection = $1 AND k.dropped IS NULL AND k.parents <> '{}'))
 		ORDER BY d.name, s.name, o.name`, connectionID)
 	if err != nil {
