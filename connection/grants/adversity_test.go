@@ -28,7 +28,7 @@ func adversity(t *testing.T, w *world) {
 	}{
 		{"locks of plain users", plainLocks}, {"locks of DDL", ddlLocks}, {"many held", manyHeld}, {"hurried", hurried}, {"table made again", madeAgain}, {"schema renamed", schemaRenamed},
 		{"lease lost", leaseLost}, {"two at once", twoAtOnce}, {"role of others", roleOfOthers}, {"not enforceable", notEnforceable},
-		{"by-paths", byPaths}, {"by-paths that write", writePaths}, {"by-paths of foreign keys", keyPaths}, {"what hangs on tables", hanging}, {"memberships of others", membershipsOfOthers}, {"circles of memberships", circles}, {"passed on", passedOn}, {"options of others", optionsOfOthers}, {"drift", drift}, {"dry run", dryRun}, {"unreachable database", unreachable}, {"session that became a set", lingering}, {"false broker", falseBroker}, {"broker that leaves code", leavingBroker}, {"publications", published}, {"limited", limited}, {"a commit that comes late", lateCommit},
+		{"by-paths", byPaths}, {"by-paths that write", writePaths}, {"by-paths of foreign keys", keyPaths}, {"what hangs on tables", hanging}, {"memberships of others", membershipsOfOthers}, {"circles of memberships", circles}, {"passed on", passedOn}, {"options of others", optionsOfOthers}, {"applications", applications}, {"drift", drift}, {"dry run", dryRun}, {"unreachable database", unreachable}, {"session that became a set", lingering}, {"false broker", falseBroker}, {"broker that leaves code", leavingBroker}, {"publications", published}, {"limited", limited}, {"a commit that comes late", lateCommit},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := &adverse{world: *w, db: db, p: "p" + mode, q: "q" + mode}

@@ -320,6 +320,9 @@ func (e *evaluator) revokePrivileges(r revocation, what string, a entry, seen []
 				continue
 			}
 			if passed.grantee == a.grantee || !slices.Contains(seen, passed.grantee) {
+				if passed.grantee != a.grantee {
+					out = append(out, e.keeps(r, passed)...)
+				}
 				out = append(out, e.revokePrivileges(r, strings.TrimPrefix(what, "GRANT OPTION FOR "), passed, seen)...)
 			}
 		}
@@ -334,6 +337,23 @@ func (e *evaluator) revokePrivileges(r revocation, what string, a entry, seen []
 		}
 	}
 	return append(out, statement)
+}
+
+// keeps are the statements by which a role that is nobody's, an application's say,
+// has from the DBA what it has from somebody who loses it.
+func (e *evaluator) keeps(r revocation, passed entry) (out []string) {
+	if passed.grantee == 0 || e.isKept(passed.grantee) || e.isGoverned(passed.grantee) {
+		return nil
+	}
+	give := func(what bits, option string) {
+		if what != 0 {
+			out = append(out, fmt.Sprintf("GRANT %s ON %s TO %s%s", strings.Join(what.names(), ", "), r.object, sqltext.Identifier(e.cat.name(passed.grantee)), option))
+		}
+	}
+	held, options := passed.bits&r.privileges&tableBits, passed.bits>>optionShift
+	give(held&^options, "")
+	give(held&options, " WITH GRANT OPTION")
+	return out
 }
 
 // looksInto reports whether a role has USAGE of a schema.

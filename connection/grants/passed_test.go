@@ -119,3 +119,24 @@ func optionsOfOthers(t *testing.T, a *adverse) {
 	}
 	a.sql(a.db, "REVOKE ALL ON app.u FROM %s, %s", a.q, two) // it would keep the role from being dropped
 }
+
+// applications: roles that nobody is mapped to keep what they have from somebody who loses it.
+func applications(t *testing.T, a *adverse) {
+	want := a.want()
+	a.settled(want)
+	etl, report := a.p+"_etl", a.p+"_report"
+	a.sql(a.db, "CREATE ROLE %s LOGIN PASSWORD 'pw'; CREATE ROLE %s LOGIN PASSWORD 'pw'; GRANT USAGE ON SCHEMA app TO %[1]s, %[2]s", etl, report)
+	a.sql(a.db, "GRANT SELECT, DELETE ON app.u TO %s WITH GRANT OPTION; SET ROLE %[1]s; GRANT SELECT ON app.u TO %s WITH GRANT OPTION; GRANT DELETE ON app.u TO %[2]s; RESET ROLE", a.q, etl)
+	a.sql(a.db, "SET ROLE %s; GRANT SELECT ON app.u TO %s; RESET ROLE", etl, report)
+	a.runs(a.round(want))
+	if r := a.settled(want); r.Exceeds+r.Lacks+len(r.Excess) > 0 {
+		t.Errorf("%+v", r)
+	}
+	a.must(a.q, a.db, true, "SELECT * FROM app.u")
+	a.must(a.q, a.db, false, "DELETE FROM app.u")
+	a.must(report, a.db, true, "SELECT * FROM app.u")
+	if err := try(a.login(etl, "pw", a.db), "DELETE FROM app.u; GRANT SELECT ON app.u TO "+report); err != nil {
+		t.Error(err)
+	}
+	a.sql(a.db, "DROP OWNED BY %s, %s; DROP ROLE %[1]s, %[2]s", etl, report)
+}
