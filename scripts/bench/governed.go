@@ -40,7 +40,7 @@ data_sources:
   - {name: governed_mariadb, source: governed_mariadb, remote_table: %[11]s}
   - {name: governed_sqlite, source: governed_sqlite, remote_table: %[11]s}
 policies:
-  - {name: everyone reads, kind: subscription, on: {all: true}, who: {everyone: true}}
+  - {name: everyone reads, kind: subscription, on: {data_sources: [governed_pg, governed_mariadb, governed_sqlite]}, who: {everyone: true}}
 sql_accounts: [{role: %[1]s, userid: %[1]s, password_file: %[12]q}]
 `, person, s.postgres.Host, s.postgres.Port, s.postgres.User, secret("postgres", s.postgres.Password),
 		s.mariadb.Host, s.mariadb.Port, s.mariadb.User, secret("mariadb", s.mariadb.Password), s.sqlite.Path, table, secret("person", password))
