@@ -220,21 +220,20 @@ func (w *crawlStore) finish(ctx context.Context, databases []connection.Database
 // dropTables marks the tables of a schema that are no longer there. There may be
 // thousands of schemas, and the lease cannot be renewed before the transaction ends.
 func (w *crawlStore) dropTables(ctx context.Context, tx pgx.Tx, schema string, there []int64) error {
-	tag, err := tx.Exec(ctx, "UPDATE portcullis.connection_objects SET dropped = now() WHERE parent = $1 AND level = 'table' AND dropped IS NULL AND oid <> ALL ($2::bigint[])", schema, there)
-	if tag.RowsAffected() > 0 {
-		w.changed = true
-	}
-	return err
+	return w.mark(ctx, tx, "UPDATE portcullis.connection_objects SET dropped = now() WHERE parent = $1 AND level = 'table' AND dropped IS NULL AND oid <> ALL ($2::bigint[])", schema, there)
 }
 
 // drop marks what is no longer there, with all that was in it.
 func (w *crawlStore) drop(ctx context.Context, tx pgx.Tx, which string, args ...any) error {
-	tag, err := tx.Exec(ctx, `WITH RECURSIVE gone AS (
+	return w.mark(ctx, tx, `WITH RECURSIVE gone AS (
 			SELECT id FROM portcullis.connection_objects WHERE dropped IS NULL AND `+which+`
 			UNION ALL SELECT o.id FROM portcullis.connection_objects o JOIN gone g ON o.parent = g.id WHERE o.dropped IS NULL)
 		UPDATE portcullis.connection_objects o SET dropped = now() FROM gone g WHERE o.id = g.id`, args...)
-	if tag.RowsAffected() > 0 {
-		w.changed = true
-	}
+}
+
+// mark runs an update of what enforcement reads.
+func (w *crawlStore) mark(ctx context.Context, tx pgx.Tx, update string, args ...any) error {
+	tag, err := tx.Exec(ctx, update, args...)
+	w.changed = w.changed || tag.RowsAffected() > 0
 	return err
 }

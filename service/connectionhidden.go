@@ -29,20 +29,16 @@ func (w *crawlStore) reappear(ctx context.Context, tx pgx.Tx, database uint32, o
 // hide tells which objects of a database are there and left out, of those that
 // are gone since this transaction began or were hidden before.
 func (w *crawlStore) hide(ctx context.Context, tx pgx.Tx, database string, left connection.LeftOut) error {
-	tag, err := tx.Exec(ctx, `UPDATE portcullis.connection_objects o SET hidden = NOT o.hidden FROM portcullis.connection_objects p
+	return w.mark(ctx, tx, `UPDATE portcullis.connection_objects o SET hidden = NOT o.hidden FROM portcullis.connection_objects p
 		WHERE o.connection = $1 AND (o.hidden OR o.dropped = now()) AND p.id = o.parent AND (o.level = 'schema' AND p.id = $2 OR o.level = 'table' AND p.parent = $2)
 			AND o.hidden <> (o.oid = ANY (CASE o.level WHEN 'schema' THEN $3::bigint[] ELSE $4::bigint[] END))`, w.connection.ID, database, listOrEmpty(left.Schemas), listOrEmpty(left.Tables))
-	w.changed = w.changed || tag.RowsAffected() > 0
-	return err
 }
 
 // hideDatabases is hide for databases, with all that is in them: nobody looks there.
 func (w *crawlStore) hideDatabases(ctx context.Context, tx pgx.Tx) error {
-	tag, err := tx.Exec(ctx, `WITH RECURSIVE d AS (
+	return w.mark(ctx, tx, `WITH RECURSIVE d AS (
 			SELECT id, oid = ANY ($2::bigint[]) AS there FROM portcullis.connection_objects WHERE connection = $1 AND level = 'database' AND dropped IS NOT NULL
 			UNION ALL SELECT o.id, d.there FROM portcullis.connection_objects o JOIN d ON o.parent = d.id)
 		UPDATE portcullis.connection_objects o SET hidden = d.there FROM d
 		WHERE o.id = d.id AND o.hidden <> d.there AND (o.hidden OR o.dropped = now())`, w.connection.ID, listOrEmpty(w.leftOut))
-	w.changed = w.changed || tag.RowsAffected() > 0
-	return err
 }

@@ -65,7 +65,7 @@ func (p *relationPaths) newWalk() *walk {
 func (p *relationPaths) walkFrom(top uint32) (ended bool) {
 	r, starts := p.relations[top], p.starts(top)
 	ended = true
-	for _, t := range throughs[:5] {
+	for _, t := range throughs {
 		if starts&t[0] == 0 {
 			continue
 		}

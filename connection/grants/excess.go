@@ -250,7 +250,7 @@ func (e *evaluator) describe(d *database, k *class, t int32, c *crowd, a entry, 
 	}
 	x.Via = append(x.Via, a.via)
 	r := revocation{object: "TABLE " + a.via, owner: a.owner, schema: d.schemas[a.schema], acl: d.onTheWay[a.via]}
-	for _, t := range throughs[:5] {
+	for _, t := range throughs {
 		if got&t[1] != 0 {
 			r.privileges |= t[0]
 		}

@@ -64,7 +64,10 @@ const (
 	throughHanging  = byCode | byKey
 )
 
-var throughs = [][2]bits{{canSelect, byRelation}, {canInsert, byInsert}, {canUpdate, byUpdate}, {canDelete, byDelete}, {canTruncate, byTruncate}, {canSelect, pastRows}}
+var throughs = [][2]bits{{canSelect, byRelation}, {canInsert, byInsert}, {canUpdate, byUpdate}, {canDelete, byDelete}, {canTruncate, byTruncate}}
+
+// amounting is throughs with what shows no more to who sees all rows anyway.
+var amounting = append(slices.Clip(throughs), [2]bits{canSelect, pastRows})
 
 const columnBits = someSelect | someInsert | someUpdate | someReference
 
@@ -118,7 +121,7 @@ func (b bits) String() string {
 }
 
 // covered is what each privilege on a table covers.
-var covered = append([][2]bits{{canSelect, someSelect}, {canInsert, someInsert}, {canUpdate, someUpdate}, {canSelect, byFunction}, {canSelect, byKey}}, throughs...)
+var covered = append([][2]bits{{canSelect, someSelect}, {canInsert, someInsert}, {canUpdate, someUpdate}, {canSelect, byFunction}, {canSelect, byKey}}, amounting...)
 
 // within are the bits that having b makes unremarkable: a privilege on the table
 // covers the same on its columns.

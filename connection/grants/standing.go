@@ -379,7 +379,7 @@ func (a *entry) notGiven(should []bits) bits {
 // way is missing.
 func (a *entry) ways(have bits) bits {
 	out := a.bits & throughRelation
-	for _, t := range throughs {
+	for _, t := range amounting {
 		if have&t[0] != 0 {
 			out &^= t[1]
 		}
